@@ -1,0 +1,62 @@
+r"""Network parts that several chapters share."""
+
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+__all__ = ["count_parameters", "init_he", "init_small", "mlp"]
+
+
+def mlp(
+    sizes: Sequence[int],
+    activation: Callable[[], nn.Module] = nn.ReLU,
+    last: Callable[[], nn.Module] | None = None,
+) -> nn.Sequential:
+    r"""A chain of linear layers with an activation between each two of them.
+
+    Arguments:
+        sizes: widths from input to output, at least two.
+        activation: between the layers.
+        last: behind the last layer; nothing where ``None``.
+
+    Raises:
+        ValueError: if there are fewer than two sizes or one is below 1.
+
+    Example:
+        >>> encoder = mlp([784, 256, 32])
+    """
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise ValueError(f"sizes are {list(sizes)}; expected at least two numbers, each at least 1")
+    layers: list[nn.Module] = []
+    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [nn.Linear(n_in, n_out), activation()]
+    layers.pop()
+    if last is not None:
+        layers.append(last())
+    return nn.Sequential(*layers)
+
+
+def init_small(module: nn.Module, sd: float = 0.1) -> nn.Module:
+    r"""Draws all weights from N(0, ``sd``²) and sets all biases to 0, as in 2006; returns the module."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(part.weight, std=sd)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+    return module
+
+
+def count_parameters(module: nn.Module) -> int:
+    r"""The number of parameters that training changes."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def init_he(module: nn.Module) -> nn.Module:
+    r"""Draws all weights from N(0, 2 / inputs), which keeps a signal's size through rectified linear units,
+    and sets all biases to 0; returns the module (He et al., 2015)."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+    return module

@@ -1,0 +1,179 @@
+r"""Pictures in one style: colour-blind-safe, labelled, on a white card that dark pages can carry."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+from IPython.display import display
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from torch import Tensor
+
+__all__ = ["COLORS", "DIGIT_COLORS", "curves", "image_grid", "image_rows", "scatter", "show_image", "style", "table"]
+
+# Okabe & Ito (2008): told apart with every common colour blindness, and in print.
+COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F"]
+# Ten classes: no ten colours are safe for everybody, so that pictures of classes also carry digits.
+DIGIT_COLORS = [
+    "#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499", "#7F7F7F",
+]  # fmt: skip
+MARKERS = "osD^vP*X<>"
+
+
+def class_color(label: int) -> str:
+    r"""The colour of a class; repeats after ten."""
+    return DIGIT_COLORS[label % len(DIGIT_COLORS)]
+
+
+def style() -> None:
+    r"""Sets matplotlib's defaults for the whole notebook."""
+    plt.rcParams.update(
+        {
+            "figure.facecolor": "white",
+            "figure.dpi": 100,
+            "figure.constrained_layout.use": True,
+            "axes.prop_cycle": plt.cycler(color=COLORS),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.color": "#E5E5E5",
+            "axes.axisbelow": True,
+            "axes.titlesize": 11,
+            "legend.frameon": False,
+            "lines.linewidth": 2,
+            "image.cmap": "gray",
+        }
+    )
+
+
+def image_rows(
+    rows: dict[str, Tensor], *, shape: tuple[int, int] = (28, 28), title: str = "", columns: Sequence[str] = (),
+    signed: bool = False, scale: float = 0.75,
+) -> Figure:  # fmt: skip
+    r"""Images in labelled rows, one kind a row, so that a column shows one thing in several versions.
+
+    Arguments:
+        rows: name of a row → images, shape (n, pixels); the same n everywhere.
+        shape: of one image, in pixels.
+        title: of the figure.
+        columns: names of the columns.
+        signed: whether to colour each image from its own −max (orange) over 0 (white) to +max (blue),
+            as weights need it; grey values in [0, 1] otherwise.
+        scale: width of one image in inches.
+    """
+    n = len(next(iter(rows.values())))
+    label = max(len(name) for name in rows) * 0.075
+    figure, axes = plt.subplots(
+        len(rows), n, figsize=(n * scale + label, len(rows) * scale * shape[0] / shape[1] + 0.5), squeeze=False
+    )
+    for (name, images), line in zip(rows.items(), axes, strict=True):
+        for j, ax in enumerate(line):
+            show_image(ax, images[j], shape, signed=signed)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    for ax, name in zip(axes[0], columns, strict=False):
+        ax.set_title(name, fontsize=9)
+    figure.suptitle(title)
+    return figure
+
+
+def image_grid(
+    images: Tensor, *, shape: tuple[int, int] = (28, 28), n_columns: int = 10, title: str = "", signed: bool = False,
+    titles: Sequence[str] = (), scale: float = 0.75,
+) -> Figure:  # fmt: skip
+    r"""Images row by row in one grid.
+
+    Arguments:
+        images: shape (n, pixels).
+        titles: one a picture.
+        shape, title, signed, scale: as in :func:`image_rows`.
+    """
+    n_rows = -(-len(images) // n_columns)
+    height = scale * shape[0] / shape[1] + (0.2 if titles else 0)
+    figure, axes = plt.subplots(n_rows, n_columns, figsize=(n_columns * scale, n_rows * height + 0.45), squeeze=False)
+    for i, ax in enumerate(axes.flat):
+        if i < len(images):
+            show_image(ax, images[i], shape, signed=signed)
+            if titles:
+                ax.set_title(titles[i], fontsize=8)
+        else:
+            ax.axis("off")
+    figure.suptitle(title)
+    return figure
+
+
+def show_image(ax: Axes, image: Tensor, shape: tuple[int, int], *, signed: bool = False) -> None:
+    r"""Draws one image into ``ax`` without ticks."""
+    pixels = image.detach().cpu().reshape(shape)
+    if signed:
+        limit = pixels.abs().max().clamp(min=1e-12).item()
+        ax.imshow(pixels, cmap="PuOr", vmin=-limit, vmax=limit)
+    else:
+        ax.imshow(pixels, cmap="gray", vmin=0, vmax=1)
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def curves(
+    ax: Axes, lines: dict[str, tuple[Sequence[float], Sequence[float]]], *, x_label: str, y_label: str, title: str,
+    log: bool = False,
+) -> None:  # fmt: skip
+    r"""Named lines with a marker each, so that they are told apart without colour."""
+    for (name, (x, y)), marker in zip(lines.items(), MARKERS, strict=False):
+        ax.plot(x, y, marker=marker, markersize=4, label=name)
+    ax.set(xlabel=x_label, ylabel=y_label, title=title)
+    if log:
+        ax.set_yscale("log")
+    if len(lines) > 1:
+        ax.legend()
+
+
+def scatter(
+    ax: Axes, z: Tensor, y: Tensor, *, names: Sequence[str] | None = None, x_label: str = "$z_1$",
+    y_label: str = "$z_2$", title: str = "",
+) -> None:  # fmt: skip
+    r"""Codes in the plane, coloured by class, each class named at its median so that colour is not needed.
+
+    Arguments:
+        z: codes, shape (n, 2).
+        y: class of each, shape (n,), integers.
+        names: of the classes; their numbers where ``None``.
+    """
+    z, y = z.detach().cpu(), y.cpu()
+    n_classes = int(y.max()) + 1
+    ax.scatter(
+        z[:, 0],
+        z[:, 1],
+        c=y,
+        cmap=ListedColormap([class_color(i) for i in range(n_classes)]),
+        s=4,
+        alpha=0.6,
+        linewidths=0,
+    )
+    for label in y.unique().tolist():
+        middle = z[y == label].median(0).values
+        ax.annotate(
+            names[label] if names else str(label), middle.tolist(), ha="center", va="center", fontsize=9,
+            fontweight="bold", bbox={"boxstyle": "round,pad=0.2", "fc": "white", "ec": class_color(label)},
+        )  # fmt: skip
+    ax.set(xlabel=x_label, ylabel=y_label, title=title)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    r"""A table of what was measured, as Markdown: readable on the page and in every front end.
+
+    Arguments:
+        header: names of the columns.
+        rows: one sequence a row; numbers are shown with four digits.
+
+    Raises:
+        ValueError: if a row has another length than the header.
+    """
+    for row in rows:
+        if len(row) != len(header):
+            raise ValueError(f"the row {list(row)} has {len(row)} cells; expected {len(header)}")
+    lines = [[f"{c:,.4g}" if isinstance(c, float) else str(c) for c in row] for row in rows]
+    marks = ["---:" if all(isinstance(row[j], int | float) for row in rows) else ":---" for j in range(len(header))]
+    text = "\n".join("| " + " | ".join(line) + " |" for line in [list(header), marks, *lines])
+    display({"text/markdown": text, "text/plain": text}, raw=True)

@@ -1,0 +1,215 @@
+(() => {
+  const activations = {
+    identity: a => a, relu: a => (a > 0 ? a : 0), leaky: a => (a > 0 ? a : 0.01 * a),
+    elu: a => (a > 0 ? a : Math.expm1(a)), silu: a => a / (1 + Math.exp(-a)), tanh: Math.tanh,
+    softplus: a => Math.max(a, 0) + Math.log1p(Math.exp(-Math.abs(a))), sigmoid: a => 1 / (1 + Math.exp(-a)),
+  };
+
+  function unpack(text) {  // base64 of 16-bit floats
+    const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
+    const view = new DataView(bytes.buffer), out = new Float32Array(bytes.length / 2);
+    for (let i = 0; i < out.length; i++) {
+      const h = view.getUint16(2 * i, true), e = (h >> 10) & 31, m = h & 1023, sign = h >> 15 ? -1 : 1;
+      out[i] = sign * (e === 0 ? m * 2 ** -24 : (1 + m / 1024) * 2 ** (e - 15));
+    }
+    return out;
+  }
+
+  function network(data) {
+    const w = unpack(data.weights);
+    let at = 0;
+    const layers = data.layers.map(({ rows, columns, act }) => {
+      const layer = { rows, columns, f: activations[act], w: at, b: at + rows * columns };
+      at = layer.b + rows;
+      return layer;
+    });
+    return (x, from = 0, to = layers.length) => {
+      for (const { rows, columns, f, w: start, b } of layers.slice(from, to)) {
+        const y = new Float32Array(rows);
+        for (let i = 0; i < rows; i++) {
+          let sum = w[b + i];
+          for (let j = 0, k = start + i * columns; j < columns; j++, k++) sum += w[k] * x[j];
+          y[i] = f(sum);
+        }
+        x = y;
+      }
+      return x;
+    };
+  }
+
+  function paint(canvas, x, low = 0, high = 1) {
+    const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
+    for (let i = 0; i < x.length; i++) {
+      const grey = Math.round(255 * Math.min(1, Math.max(0, (x[i] - low) / (high - low))));
+      image.data.set([grey, grey, grey, 255], 4 * i);
+    }
+    context.putImageData(image, 0, 0);
+  }
+
+  const read = figure => JSON.parse(figure.querySelector('script[type="application/json"]').textContent);
+
+  document.querySelectorAll("figure.latent-pad:not([data-ready])").forEach(figure => {
+    figure.dataset.ready = "1";
+    const data = read(figure), decode = network(data), [bx, by] = data.bounds;
+    const plane = figure.querySelector(".pad-plane"), pixels = figure.querySelector(".pad-pixels");
+    const rows = [...figure.querySelectorAll(".ex-row")], inputs = rows.map(row => row.querySelector("input"));
+    const live = figure.querySelector(".ex-live"), context = plane.getContext("2d");
+    const size = plane.width, code = Float32Array.from(data.base);
+    const toX = a => ((a - bx[0]) / (bx[1] - bx[0])) * size, toY = b => (1 - (b - by[0]) / (by[1] - by[0])) * size;
+    const map = document.createElement("canvas");  // the points are drawn once, the cross at each move
+    map.width = map.height = size;
+    const ink = map.getContext("2d");
+    ink.fillStyle = "#fff";
+    ink.fillRect(0, 0, size, size);
+    data.points.forEach(([a, b, c]) => {
+      ink.fillStyle = data.colors[c];
+      ink.globalAlpha = 0.6;
+      ink.beginPath();
+      ink.arc(toX(a), toY(b), 4, 0, 7);
+      ink.fill();
+    });
+    ink.globalAlpha = 1;
+    ink.font = "bold 26px sans-serif";
+    ink.textAlign = "center";
+    ink.textBaseline = "middle";
+    data.marks.forEach(([a, b, c]) => {
+      ink.lineWidth = 6;
+      ink.strokeStyle = "#fff";
+      ink.strokeText(c, toX(a), toY(b));
+      ink.fillStyle = data.colors[c];
+      ink.fillText(c, toX(a), toY(b));
+    });
+    let spoken;
+    const show = () => {
+      const z = inputs.map(input => +input.value);
+      z.forEach((value, i) => {
+        code[data.axes[i]] = value;
+        rows[i].querySelector("output").textContent = value.toFixed(2);
+        inputs[i].setAttribute("aria-valuetext", value.toFixed(2));
+      });
+      paint(pixels, decode(code), ...data.range);
+      context.drawImage(map, 0, 0);
+      const [x, y] = [toX(z[0]), toY(z[1])];
+      for (const [width, color] of [[9, "#fff"], [4, "#000"]]) {
+        context.lineWidth = width;
+        context.strokeStyle = color;
+        context.beginPath();
+        context.arc(x, y, 13, 0, 7);
+        context.stroke();
+      }
+      const words = `${data.alt}: ${data.names.map((name, i) => `${name} = ${z[i].toFixed(2)}`).join(", ")}`;
+      pixels.setAttribute("aria-label", words);
+      clearTimeout(spoken);
+      if (!wandering) spoken = setTimeout(() => { live.textContent = words; }, 400);
+    };
+    let wandering = data.autoplay && !matchMedia("(prefers-reduced-motion: reduce)").matches, visible = true;
+    const touch = () => { wandering = false; };
+    inputs.forEach(input => {
+      input.addEventListener("input", () => { touch(); show(); });
+      input.addEventListener("keydown", event => { touch(); event.stopPropagation(); });
+      input.addEventListener("pointerdown", touch);
+    });
+    const drag = event => {
+      const box = plane.getBoundingClientRect();
+      inputs[0].value = bx[0] + ((event.clientX - box.left) / box.width) * (bx[1] - bx[0]);
+      inputs[1].value = by[0] + (1 - (event.clientY - box.top) / box.height) * (by[1] - by[0]);
+      show();
+    };
+    plane.addEventListener("pointerdown", event => {
+      touch();
+      plane.setPointerCapture(event.pointerId);
+      drag(event);
+    });
+    plane.addEventListener("pointermove", event => { if (event.buttons) drag(event); });
+    show();
+    if (wandering) {
+      new IntersectionObserver(entries => { visible = entries.at(-1).isIntersecting; }).observe(plane);
+      const step = time => {
+        if (!wandering || !figure.isConnected) return;
+        if (visible) {
+          const t = time / 9000;
+          inputs[0].value = bx[0] + (bx[1] - bx[0]) * (0.5 + 0.36 * Math.sin(2.1 * t));
+          inputs[1].value = by[0] + (by[1] - by[0]) * (0.5 + 0.36 * Math.sin(3.3 * t + 1));
+          show();
+        }
+        requestAnimationFrame(step);
+      };
+      requestAnimationFrame(step);
+    }
+  });
+
+  document.querySelectorAll("figure.sketch-pad:not([data-ready])").forEach(figure => {
+    figure.dataset.ready = "1";
+    const data = read(figure), run = network(data), find = name => figure.querySelector(name);
+    const pad = find(".pad-draw"), context = pad.getContext("2d"), readout = find(".pad-readout");
+    const small = document.createElement("canvas");
+    small.width = small.height = 28;
+    const fine = small.getContext("2d", { willReadFrequently: true });
+    const blank = () => { context.fillStyle = "#000"; context.fillRect(0, 0, pad.width, pad.height); };
+    const grey = (source, n) => {
+      const rgba = source.getImageData(0, 0, n, n).data, out = new Float32Array(n * n);
+      for (let i = 0; i < out.length; i++) out[i] = rgba[4 * i] / 255;
+      return out;
+    };
+    // As MNIST was made: the drawing's box is scaled to 20×20, its centre of mass put in the middle of 28×28.
+    function normalise() {
+      const n = pad.width, x = grey(context, n);
+      let left = n, right = -1, top = n, bottom = -1, mass = 0, mx = 0, my = 0;
+      for (let i = 0; i < x.length; i++) if (x[i] > 0.05) {
+        const column = i % n, row = (i - column) / n;
+        left = Math.min(left, column); right = Math.max(right, column);
+        top = Math.min(top, row); bottom = Math.max(bottom, row);
+        mass += x[i]; mx += x[i] * column; my += x[i] * row;
+      }
+      fine.fillStyle = "#000";
+      fine.fillRect(0, 0, 28, 28);
+      if (right < 0) return grey(fine, 28);
+      const scale = 20 / Math.max(right - left + 1, bottom - top + 1);
+      fine.imageSmoothingQuality = "high";
+      fine.drawImage(pad, 14 - (mx / mass) * scale, 14 - (my / mass) * scale, n * scale, n * scale);
+      return grey(fine, 28);
+    }
+    function show(x) {
+      paint(find(".pad-input"), x);
+      const z = run(x, 0, data.code), y = run(z, data.code);
+      paint(find(".pad-output"), y);
+      let error = 0;
+      for (let i = 0; i < x.length; i++) error += (x[i] - y[i]) ** 2;
+      const first = [...z.slice(0, 4)].map(v => v.toFixed(2)).join(", ");
+      readout.textContent = `code of ${z.length} numbers: ${first}${z.length > 4 ? ", …" : ""}; squared error ${error.toFixed(1)}`;
+      find(".pad-output").setAttribute("aria-label", `${data.alt}; squared error ${error.toFixed(1)}`);
+    }
+    let last = null;
+    const place = event => {
+      const box = pad.getBoundingClientRect();
+      return [((event.clientX - box.left) / box.width) * pad.width, ((event.clientY - box.top) / box.height) * pad.height];
+    };
+    pad.addEventListener("pointerdown", event => { pad.setPointerCapture(event.pointerId); last = place(event); stroke(last); });
+    pad.addEventListener("pointermove", event => { if (event.buttons && last) stroke(place(event)); });
+    function stroke(point) {
+      context.strokeStyle = "#fff";
+      context.lineWidth = 22;
+      context.lineCap = "round";
+      context.beginPath();
+      context.moveTo(...last);
+      context.lineTo(point[0], point[1] + 0.01);
+      context.stroke();
+      last = point;
+      show(normalise());
+    }
+    let next = 0;
+    const example = () => {
+      const bytes = Uint8Array.from(atob(data.examples[next]), c => c.charCodeAt(0));
+      next = (next + 1) % data.examples.length;
+      const x = Float32Array.from(bytes, b => b / 255);
+      paint(small, x);
+      context.imageSmoothingEnabled = true;
+      context.drawImage(small, 0, 0, pad.width, pad.height);
+      show(x);
+    };
+    find(".pad-clear").addEventListener("click", () => { blank(); show(new Float32Array(784)); });
+    find(".pad-example").addEventListener("click", example);
+    blank();
+    example();
+  });
+})();

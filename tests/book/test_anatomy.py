@@ -1,0 +1,431 @@
+"""Every chapter has the same anatomy, so that a reader who knows one finds the way in all.
+
+A rule is a function from a notebook to a list of complaints. Each is tried twice: on the chapters, where it must
+be silent, and on a good notebook that was damaged in one place, where it must not.
+"""
+
+import ast
+import copy
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+ROOT = Path(__file__).parents[2]
+CHAPTERS = sorted((ROOT / "chapters").glob("[0-9][0-9]-*.ipynb"))
+TIME_LINE = re.compile(r"^≈ \d+ s on two CPU cores · \S.*$", re.MULTILINE)
+CLOSING = ["Side by side", "Corrections to the slides", "Exercises", "Further reading"]
+DRAWS_NOTHING = {"style", "class_color", "table", "close", "use"}
+MAX_STATEMENTS, MAX_LINES = 15, 30  # a formatter may spread a statement over several lines
+
+
+# --- reading a notebook ---------------------------------------------------------------------------------------------
+
+
+def code(nb):
+    return [cell for cell in nb.cells if cell.cell_type == "code"]
+
+
+def unfenced(text):
+    """Markdown without its fenced code."""
+    return re.sub(r"^(`{3,}|~{3,}).*?^\1[`~]*\s*$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def prose(nb):
+    return "\n\n".join(unfenced(cell.source) for cell in nb.cells if cell.cell_type == "markdown")
+
+
+def opening(nb):
+    """The Markdown before the first code cell."""
+    text = []
+    for cell in nb.cells:
+        if cell.cell_type != "markdown":
+            break
+        text.append(unfenced(cell.source))
+    return "\n\n".join(text)
+
+
+def headings(nb):
+    return re.findall(r"^(#{1,6}) +(.+?) *#*$", prose(nb), flags=re.MULTILINE)
+
+
+def section(nb, title):
+    """The text below a `##` heading, up to the next one."""
+    found = re.search(rf"^## {re.escape(title)} *$\n(.*?)(?=^## |\Z)", prose(nb), flags=re.MULTILINE | re.DOTALL)
+    return found[1] if found else ""
+
+
+def parsed(cell):
+    """The syntax tree of a code cell, without IPython's own lines."""
+    return ast.parse(re.sub(r"^(\s*)[%!].*$", r"\1pass", cell.source, flags=re.MULTILINE))
+
+
+def calls(cell, *, inside_functions=True):
+    """Names of what a cell calls, with the call: `claim`, `plt.subplots`."""
+    found = []
+
+    def visit(node):
+        if isinstance(node, ast.FunctionDef | ast.Lambda) and not inside_functions:
+            return
+        if isinstance(node, ast.Call):
+            found.append((ast.unparse(node.func), node))
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(parsed(cell))
+    return found
+
+
+def count(nb, *names):
+    return sum(name in names for cell in code(nb) for name, _ in calls(cell))
+
+
+# --- the rules ------------------------------------------------------------------------------------------------------
+
+
+def has_one_title(nb):
+    titles = [text for marks, text in headings(nb) if marks == "#"]
+    if len(titles) != 1:
+        yield f"{len(titles)} headings with one #, expected 1"
+    if not nb.cells or not nb.cells[0].source.startswith("# "):
+        yield "the first cell does not begin with the title"
+
+
+def opens_with_a_paragraph(nb):
+    blocks = [block.strip() for block in opening(nb).split("\n\n") if block.strip()]
+    if len(blocks) < 2 or blocks[1][0] in "#-*|≈>$" or len(blocks[1].split()) < 20:
+        yield "the title is not followed by a paragraph of at least 20 words"
+    elif "$" in blocks[1]:
+        yield "the opening paragraph contains a formula; the chapter's card shows it as plain text"
+
+
+def says_three_abilities(nb):
+    found = re.search(r"you will be able to[^\n]*\n+((?:[-*] .+\n?(?: {2,}.+\n?)*)+)", opening(nb), re.IGNORECASE)
+    n_items = len(re.findall(r"^[-*] ", found[1], flags=re.MULTILINE)) if found else 0
+    if n_items != 3:
+        yield f"'You will be able to' is followed by a list of {n_items}, expected 3"
+
+
+def says_time_and_data(nb):
+    if len(TIME_LINE.findall(opening(nb))) != 1:
+        yield "no line '≈ N s on two CPU cores · data set' of its own before the first code cell"
+
+
+def starts_with_hidden_setup(nb):
+    cells = code(nb)
+    if not cells or "hide-cell" not in cells[0].metadata.get("tags", []):
+        yield "the first code cell is not tagged hide-cell"
+    elif "seed(0)" not in cells[0].source:
+        yield "the set-up cell does not call seed(0)"
+
+
+def has_claims(nb):
+    if (found := count(nb, "claim")) < 4:
+        yield f"{found} claims, expected at least 4"
+
+
+def has_a_slider(nb):
+    if not count(nb, "explore", "latent_pad"):
+        yield "neither explore(…) nor latent_pad(…)"
+
+
+def plotting_names(nb):
+    """How the notebook calls lectool.plot: imported functions, and prefixes of the module's names."""
+    names, prefixes = set(), {"plt."}
+    for cell in code(nb):
+        for node in ast.walk(parsed(cell)):
+            if isinstance(node, ast.ImportFrom) and node.module == "lectool.plot":
+                names |= {item.asname or item.name for item in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module == "lectool":
+                prefixes |= {f"{item.asname or item.name}." for item in node.names if item.name == "plot"}
+            elif isinstance(node, ast.Import):
+                prefixes |= {f"{item.asname or item.name}." for item in node.names if item.name == "lectool.plot"}
+    return names, tuple(prefixes)
+
+
+def describes_its_figures(nb):
+    imported, prefixes = plotting_names(nb)
+    for number, cell in enumerate(nb.cells):
+        if cell.cell_type != "code":
+            continue
+        alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+        for name, call in calls(cell):
+            if name == "explore" and "alt" not in {keyword.arg for keyword in call.keywords}:
+                yield f"cell {number}: explore(…) without alt="
+        made = {name for name, _ in calls(cell, inside_functions=False)}
+        drawn = {name for name in made if name in imported or name.startswith(prefixes)}
+        drawn = {name for name in drawn if name.split(".")[-1] not in DRAWS_NOTHING and ".rcParams" not in name}
+        if drawn and "explore" not in made and len(alt) < 15:
+            yield f"cell {number}: {', '.join(sorted(drawn))} makes a figure; metadata mystnb.image.alt is {alt!r}"
+
+
+def closes_in_order(nb):
+    level_two = [text for marks, text in headings(nb) if marks == "##"]
+    if level_two[-len(CLOSING) :] != CLOSING:
+        yield f"the last sections are {level_two[-len(CLOSING) :]}, expected {CLOSING}"
+
+
+def compares_methods_in_a_table(nb):
+    written = re.search(r"^\|.+\|\n\|[ :|-]+\|\n(\|.+\|\n?){2,}", section(nb, "Side by side"), flags=re.MULTILINE)
+    here, printed = False, False
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            for title in re.findall(r"^## +(.+?) *$", unfenced(cell.source), flags=re.MULTILINE):
+                here = title == "Side by side"
+        elif here:
+            printed |= any(name.split(".")[-1] == "table" for name, _ in calls(cell))
+    if not written and not printed:
+        yield "'Side by side' holds no table of at least two methods"
+
+
+def has_corrections(nb):
+    if len(section(nb, "Corrections to the slides").split()) < 10:
+        yield "'Corrections to the slides' is empty"
+
+
+def has_exercises_with_solutions(nb):
+    text = section(nb, "Exercises")
+    starts = list(re.finditer(r"^(?:#{3,4} +|\*\*)(?:Exercise )?(\d+)\b", text, flags=re.MULTILINE))
+    if [int(start[1]) for start in starts] != list(range(1, len(starts) + 1)) or not 4 <= len(starts) <= 6:
+        yield f"exercises are numbered {[int(s[1]) for s in starts]}, expected 1 to 4, 5 or 6"
+    ends = [start.start() for start in starts[1:]] + [len(text)]
+    for start, end in zip(starts, ends, strict=True):
+        part = text[start.start() : end]
+        folded = re.findall(r"<details>\s*<summary>[^<]*\S[^<]*</summary>\n\s*\n(.+?)</details>", part, re.DOTALL)
+        if len(folded) != 1 or len(folded[0].split()) < 3:
+            yield f"exercise {start[1]} is not followed by one folded solution (a blank line after </summary>)"
+        elif len(part.split("<details>")[0].split()) < 8:
+            yield f"exercise {start[1]} asks nothing"
+
+
+def has_further_reading(nb):
+    if not re.search(r"^[-*] \S", section(nb, "Further reading"), flags=re.MULTILINE):
+        yield "'Further reading' has no list"
+
+
+def holds_no_outputs(nb):
+    for number, cell in enumerate(nb.cells):
+        if cell.cell_type == "code" and (cell.get("outputs") or cell.get("execution_count")):
+            yield f"cell {number} holds outputs or an execution count"
+
+
+def is_portable_markdown(nb):
+    for number, cell in enumerate(nb.cells):
+        if cell.cell_type == "markdown":
+            for name, pattern in {
+                "a MyST directive": r"^\s*(?:`{3,}|~{3,}|:{3,})\s*\{",
+                "a colon fence": r"^\s*:::",
+                "a MyST role": r"\{[\w:+-]+\}`",
+                "a MyST label": r"^\([\w-]+\)=\s*$",
+                "a MyST comment": r"^%",
+            }.items():
+                if re.search(pattern, cell.source, flags=re.MULTILINE):
+                    yield f"cell {number}: {name}, which Jupyter and Colab show as text"
+
+
+def keeps_cells_short(nb):
+    for position, cell in enumerate(code(nb)):
+        n_statements = len([line for line in ast.unparse(parsed(cell)).splitlines() if line.strip()])
+        n_lines = len(cell.source.splitlines())
+        if n_statements > MAX_STATEMENTS or n_lines > MAX_LINES:
+            limits = f"at most {MAX_STATEMENTS} in {MAX_LINES} are allowed"
+            yield f"code cell {position} has {n_statements} statements in {n_lines} lines, {limits}"
+
+
+def has_unique_cell_ids(nb):
+    ids = [cell.get("id") for cell in nb.cells]
+    if None in ids or len(set(ids)) < len(ids):
+        yield "cell ids are missing or not unique"
+
+
+def runs_on_python3(nb):
+    if nb.metadata.get("kernelspec", {}).get("name") != "python3":
+        yield "kernelspec is not python3"
+
+
+def has_a_thumbnail(nb):
+    tagged = sum("thumbnail" in cell.metadata.get("tags", []) for cell in nb.cells)
+    if tagged != 1:
+        yield f"{tagged} cells are tagged thumbnail, expected 1"
+
+
+def links_to_what_exists(nb):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(nb)):
+        path = target.split("#")[0]
+        if path and not re.match(r"\w+:", target) and not (ROOT / "chapters" / path).exists():
+            yield f"link to {target}, which does not exist"
+
+
+RULES = [
+    has_one_title,
+    opens_with_a_paragraph,
+    says_three_abilities,
+    says_time_and_data,
+    starts_with_hidden_setup,
+    has_claims,
+    has_a_slider,
+    describes_its_figures,
+    closes_in_order,
+    compares_methods_in_a_table,
+    has_corrections,
+    has_exercises_with_solutions,
+    has_further_reading,
+    holds_no_outputs,
+    is_portable_markdown,
+    keeps_cells_short,
+    has_unique_cell_ids,
+    runs_on_python3,
+    has_a_thumbnail,
+    links_to_what_exists,
+]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_chapter(path, rule):
+    complaints = list(rule(nbformat.read(path, as_version=4)))
+    assert not complaints, f"{path.name}: " + "; ".join(complaints)
+
+
+def test_there_are_chapters():
+    assert len(CHAPTERS) >= 2
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_title_bears_the_number_of_the_file(path):
+    assert nbformat.read(path, as_version=4).cells[0].source.startswith(f"# {int(path.name[:2])} ")
+
+
+def test_the_setup_cell_is_the_same_in_all_chapters():
+    assert CHAPTERS
+    sources = {path.name: code(nbformat.read(path, as_version=4))[0].source for path in CHAPTERS}
+    first = next(iter(sources.values()))
+    assert [name for name, source in sources.items() if source != first] == []
+
+
+def test_the_contents_list_the_chapters_in_order():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    listed = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
+    listed = [name.removesuffix(".ipynb") for name in listed if name.startswith("chapters/")]
+    assert listed == [f"chapters/{path.stem}" for path in CHAPTERS]
+    numbers = [int(path.name[:2]) for path in CHAPTERS]
+    assert numbers == sorted(set(numbers))
+
+
+# --- the rules can fail ---------------------------------------------------------------------------------------------
+
+
+def good():
+    """A small notebook that no rule complains about."""
+    exercises = "\n\n".join(
+        f"**Exercise {i}.** Show that the error falls when k grows by one.\n\n"
+        "<details>\n<summary>Solution</summary>\n\nOne more eigenvalue is kept.\n\n"
+        "```python\n# k + 1\n```\n\n</details>"
+        for i in range(1, 5)
+    )
+    alt = {"mystnb": {"image": {"alt": "The error falls as k grows."}}}
+    nb = new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    nb.cells = [
+        new_markdown_cell(
+            "# A chapter\n\n" + "A sentence that makes one want to go on. " * 4 + "\n\n"
+            "You will be able to\n\n- see it,\n- write it,\n- check it.\n\n≈ 30 s on two CPU cores · MNIST"
+        ),
+        new_code_cell(
+            "import matplotlib.pyplot as plt\nfrom lectool.plot import (\n    grid, style)\nstyle()\nseed(0)"
+        ),
+        new_markdown_cell("## An idea\n\nFrom $x$ to\n\n$$z = W x .$$\n\n```python\n# not a title\n```"),
+        new_code_cell("plt.plot([1, 2])\nplt.show()", metadata={**alt, "tags": ["thumbnail"]}),
+        new_code_cell("grid(x)", metadata=copy.deepcopy(alt)),
+        new_code_cell("def draw(k):\n    plt.plot([k, 2])\n\nexplore(draw, alt='k is {k}', k=[1, 2])"),
+        new_code_cell("\n".join(f"claim('sentence {i}', {i}, '<', n)" for i in range(4))),
+        new_markdown_cell("## Side by side\n\n| method | cost |\n| --- | --- |\n| PCA | 1 |\n| AE | 2 |"),
+        new_markdown_cell("## Corrections to the slides\n\n" + "A common form is wrong, and this is why. " * 2),
+        new_markdown_cell("## Exercises\n\n" + exercises),
+        new_markdown_cell("## Further reading\n\n- Somebody (2006), [the list](../references.md)."),
+    ]
+    nb.cells[1].metadata["tags"] = ["hide-cell"]
+    return nb
+
+
+def replaced(index, old, new):
+    def damage(nb):
+        assert old in nb.cells[index].source
+        nb.cells[index].source = nb.cells[index].source.replace(old, new, 1)
+
+    return damage
+
+
+def without(index):
+    return lambda nb: nb.cells.pop(index)
+
+
+DAMAGES = [
+    (has_one_title, replaced(2, "## An idea", "# An idea")),
+    (has_one_title, replaced(0, "# A chapter", "A chapter")),
+    (opens_with_a_paragraph, replaced(0, "A sentence that makes one want to go on. " * 4, "Short.")),
+    (opens_with_a_paragraph, replaced(0, "A sentence", "A sentence on $k$")),
+    (says_three_abilities, replaced(0, "- check it.", "")),
+    (says_three_abilities, replaced(0, "- check it.", "- check it.\n- sell it.")),
+    (says_time_and_data, replaced(0, "≈ 30 s", "30 s")),
+    (says_time_and_data, replaced(0, " · MNIST", "")),
+    (starts_with_hidden_setup, lambda nb: nb.cells[1].metadata.pop("tags")),
+    (starts_with_hidden_setup, replaced(1, "seed(0)", "seed(1)")),
+    (has_claims, replaced(6, "claim('sentence 0', 0, '<', n)\n", "")),
+    (has_claims, replaced(6, "claim('sentence 0'", "# claim('sentence 0'")),
+    (has_a_slider, without(5)),
+    (describes_its_figures, lambda nb: nb.cells[3].metadata.pop("mystnb")),
+    (describes_its_figures, lambda nb: nb.cells[4].metadata.pop("mystnb")),
+    (describes_its_figures, lambda nb: nb.cells[3].metadata["mystnb"]["image"].update(alt="A plot")),
+    (describes_its_figures, replaced(5, "alt='k is {k}', ", "")),
+    (closes_in_order, without(8)),
+    (closes_in_order, lambda nb: nb.cells.append(new_markdown_cell("## Afterword\n\nText."))),
+    (compares_methods_in_a_table, replaced(7, "| AE | 2 |", "")),
+    (compares_methods_in_a_table, replaced(7, "## Side by side", "## In the end")),
+    (has_corrections, lambda nb: nb.cells[8].update(source="## Corrections to the slides")),
+    (has_exercises_with_solutions, replaced(9, "**Exercise 4.**", "Exercise 4.")),
+    (has_exercises_with_solutions, replaced(9, "**Exercise 2.**", "**Exercise 3.**")),
+    (has_exercises_with_solutions, replaced(9, "<details>", "")),
+    (has_exercises_with_solutions, replaced(9, "</summary>\n\n", "</summary>\n")),
+    (has_exercises_with_solutions, replaced(9, "One more eigenvalue is kept.", "")),
+    (has_exercises_with_solutions, replaced(9, "Show that the error falls when k grows by one.", "Why?")),
+    (has_further_reading, replaced(10, "- Somebody", "Somebody")),
+    (holds_no_outputs, lambda nb: nb.cells[3].update(execution_count=1)),
+    (holds_no_outputs, lambda nb: nb.cells[3].outputs.append({"output_type": "stream", "name": "stdout", "text": "1"})),
+    (is_portable_markdown, replaced(2, "From $x$", "{math}`x`")),
+    (is_portable_markdown, replaced(2, "```python", "```{note}")),
+    (is_portable_markdown, replaced(2, "From $x$", ":::note\nx\n:::")),
+    (is_portable_markdown, replaced(2, "From $x$", "(label)=\n")),
+    (is_portable_markdown, replaced(2, "From $x$", "% hidden\n")),
+    (keeps_cells_short, lambda nb: nb.cells[4].update(source="x = 1\n" * (MAX_STATEMENTS + 1))),
+    (keeps_cells_short, lambda nb: nb.cells[1].update(source="x = 1" + "\n" * MAX_LINES + "y = 2")),
+    (has_unique_cell_ids, lambda nb: nb.cells[3].update(id=nb.cells[4].id)),
+    (has_unique_cell_ids, lambda nb: nb.cells[3].pop("id")),
+    (runs_on_python3, lambda nb: nb.metadata.kernelspec.update(name="my-environment")),
+    (has_a_thumbnail, lambda nb: nb.cells[3].metadata.pop("tags")),
+    (links_to_what_exists, replaced(10, "../references.md", "references.md")),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_rule_accepts_a_good_notebook(rule):
+    assert list(rule(good())) == []
+
+
+def test_a_printed_table_of_methods_will_do():
+    nb = good()
+    nb.cells[7:8] = [new_markdown_cell("## Side by side"), new_code_cell("plot.table(['method'], rows)")]
+    assert list(compares_methods_in_a_table(nb)) == []
+
+
+@pytest.mark.parametrize(("rule", "damage"), DAMAGES, ids=[f"{r.__name__}-{i}" for i, (r, _) in enumerate(DAMAGES)])
+def test_rule_sees_the_damage(rule, damage):
+    nb = good()
+    damage(nb)
+    assert list(rule(nb))
+
+
+def test_every_rule_is_seen_to_fail():
+    assert {rule for rule, _ in DAMAGES} == set(RULES)

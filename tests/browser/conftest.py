@@ -1,0 +1,136 @@
+"""A browser without a network: it reaches the built site on this machine and nothing else."""
+
+import contextlib
+import functools
+import http.server
+import os
+import re
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SITE = Path(os.environ.get("LECTOOL_SITE") or ROOT / "_build" / "html")
+ARGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+sys.path.insert(0, str(ROOT / "_ext"))
+
+
+def site_pages():
+    """The pages that a reader sees, as paths below the site's root."""
+    found = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
+    return [page for page in found if not page.startswith(("_", "genindex")) and "/_" not in page]
+
+
+def pages_with(*kinds):
+    mark = re.compile(rf'<figure class="(?:{"|".join(kinds)})"')
+    return [page for page in site_pages() if mark.search((SITE / page).read_text(encoding="utf-8"))]
+
+
+def pytest_generate_tests(metafunc):
+    """A test that asks for one of these runs once for each such page of the site."""
+    kinds = {
+        "opened": site_pages,
+        "moving_page": lambda: pages_with("explore", "latent-pad"),
+        "example_page": lambda: pages_with("explore")[:1] + pages_with("latent-pad")[:1],
+        "chapter_page": lambda: [page for page in site_pages() if page.startswith("chapters/")],
+    }
+    for name in kinds.keys() & set(metafunc.fixturenames):
+        pages = kinds[name]() or ["index.html"]
+        if name == "opened":
+            metafunc.parametrize(name, pages, indirect=True, scope="module")
+        else:
+            metafunc.parametrize(name, pages)
+
+
+@pytest.fixture(scope="session")
+def site():
+    if not (SITE / "index.html").exists():
+        pytest.skip("there is no built site: run `make book` first, or set LECTOOL_SITE")
+    return SITE
+
+
+@pytest.fixture(scope="session")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    from browser import find_chromium
+
+    path = find_chromium(install=False)
+    if path is None:
+        pytest.skip("no Chromium was found: put one on the PATH or run `playwright install chromium`")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=ARGS)
+        yield chromium
+        chromium.close()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture(scope="session")
+def address(site):
+    """The site's address on this machine, for as long as the tests run."""
+    handler = functools.partial(QuietHandler, directory=str(site))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@dataclass
+class Opened:
+    """A page in the browser, with what went wrong in it and whom it asked for something."""
+
+    page: object
+    name: str
+    errors: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="session")
+def look_at(browser, address):
+    """`with look_at(name) as opened`: a page of the site, from the server or, with `base`, from elsewhere."""
+
+    @contextlib.contextmanager
+    def opened(name, base=address, **options):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        result = Opened(context.new_page(), name)
+
+        def route(request):
+            if request.request.url.startswith((address, "file:", "data:", "blob:", "about:")):
+                request.continue_()
+            else:
+                result.outside.append(request.request.url)
+                request.abort()
+
+        context.route("**/*", route)
+        result.page.on("pageerror", lambda error: result.errors.append(str(error)))
+        result.page.on("console", lambda m: result.errors.append(m.text) if m.type == "error" else None)
+        result.page.on("requestfailed", lambda r: result.errors.append(f"could not load {r.url}"))
+        result.page.on("response", lambda r: result.errors.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+        result.page.goto(f"{base}/{name}")
+        yield result
+        context.close()
+
+    return opened
+
+
+@pytest.fixture
+def open_page(look_at):
+    """`open_page(name)`: the same for one test, at whose end all pages are closed."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *arguments, **options: stack.enter_context(look_at(*arguments, **options))
+
+
+@pytest.fixture(scope="module")
+def opened(request, look_at):
+    """One page of the site, open for all tests that look at it."""
+    with look_at(request.param) as result:
+        yield result

@@ -1,0 +1,88 @@
+"""What is installed: lectool alone for readers, exact pins for whoever builds the book."""
+
+import re
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import yaml
+from environment import ROOT, files
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+PINS = [
+    Requirement(line)
+    for line in (ROOT / "requirements.txt").read_text("utf8").splitlines()
+    if line.strip() and not line.startswith("#")
+]
+
+
+def project() -> dict:
+    """The [project] table; by setuptools' own reader, which Python 3.10 has too."""
+    from setuptools.config.pyprojecttoml import load_file
+
+    return load_file(ROOT / "pyproject.toml")["project"]
+
+
+def test_every_pin_is_exact():
+    for pin in PINS:
+        assert re.fullmatch(r"==[0-9][0-9a-z.]*", str(pin.specifier)), pin
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
+def test_each_package_is_pinned_once_for_each_python(python):
+    held = [pin.name.lower() for pin in PINS if not pin.marker or pin.marker.evaluate({"python_version": python})]
+    assert len(held) == len(set(held))
+    assert {pin.name.lower() for pin in PINS} == set(held)
+
+
+def test_pins_meet_the_lower_bounds():
+    bounds = {r.name: r.specifier for r in map(Requirement, project()["dependencies"])}
+    for pin in PINS:
+        version = str(pin.specifier).removeprefix("==")
+        assert pin.name not in bounds or version in bounds[pin.name], pin
+    assert set(bounds) <= {pin.name for pin in PINS}
+
+
+def test_bounds_are_open():
+    for requirement in map(Requirement, project()["dependencies"]):
+        assert [s.operator for s in requirement.specifier] == [">="], requirement
+    assert SpecifierSet(project()["requires-python"]) == SpecifierSet(">=3.10")
+
+
+def test_environment_holds_the_pins():
+    from importlib.metadata import version
+
+    for pin in PINS:
+        if not pin.marker or pin.marker.evaluate():
+            assert version(pin.name).partition("+")[0] in pin.specifier, pin
+
+
+def test_wheel_holds_lectool_and_nothing_else(tmp_path):
+    tree = tmp_path / "tree"
+    for path in files():
+        target = tree / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    command = [sys.executable, "-m", "pip", "wheel", "--isolated", "--no-index", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--quiet", "--wheel-dir", tmp_path, tree], check=True)
+    (wheel,) = tmp_path.glob("lectool-*.whl")
+    names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
+    assert {name.split("/")[0] for name in names} == {"lectool"}
+    wanted = [p.relative_to(ROOT).as_posix() for p in files() if p.relative_to(ROOT).parts[0] == "lectool"]
+    assert sorted(names) == wanted
+
+
+def test_citation():
+    facts = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf8"))
+    assert {"cff-version", "title", "authors", "version", "license", "repository-code"} <= set(facts)
+    assert facts["version"] == project()["version"]
+
+
+def test_nothing_names_the_machine_it_was_written_on():
+    pattern = re.compile(rb"/(?:work|home|root|Users)/[a-z]|file:///|\blocalhost:\d")
+    for path in files():
+        name = path.relative_to(ROOT).as_posix()
+        if path.suffix in (".toml", ".txt", ".yml", ".cff") or name in ("Makefile", ".ci/run", ".ci/colab"):
+            assert not pattern.search(path.read_bytes()), name
