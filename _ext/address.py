@@ -12,7 +12,21 @@ from pathlib import Path
 
 from environment import ROOT, files
 
-TEXT = {".cff", ".css", ".html", ".ipynb", ".js", ".json", ".md", ".py", ".svg", ".toml", ".txt", ".yaml", ".yml"}
+TEXT = {
+    ".cff",
+    ".css",
+    ".html",
+    ".ipynb",
+    ".js",
+    ".json",
+    ".md",
+    ".py",
+    ".svg",
+    ".toml",
+    ".txt",
+    ".yaml",
+    ".yml",
+}
 TEXT |= {""}  # Makefile, LICENSE, .ci/run
 HOSTS = {  # what stands before owner/name
     "github": r"github\.com[/:]",
@@ -72,7 +86,9 @@ def address(root: Path = ROOT) -> Address:
     url = re.search(rf'(?m)^Repository = "https://github\.com/({NAME})/({NAME})"', text)
     version = re.search(VERSIONS["pyproject.toml"], text)
     if not url or not version:
-        raise ValueError(f'{root / "pyproject.toml"}: no line Repository = "https://github.com/…", or no version')
+        raise ValueError(
+            f'{root / "pyproject.toml"}: no line Repository = "https://github.com/…", or no version'
+        )
     return Address(url[1], url[2], f"v{version[2]}")
 
 
@@ -89,8 +105,13 @@ def rewritten(text: str, name: str, old: Address, new: Address) -> str:
         tail = f"{match['join']}{new.tag}" if match["join"] else ""
         return f"{match['before']}{new.repo}{tail}"
 
-    text = re.sub(rf"(?P<before>{BEFORE}){repo}{AFTER}(?:{ref})?", change, text, flags=re.IGNORECASE)
-    pages = re.compile(rf"https://{re.escape(old.owner)}\.github\.io/{re.escape(old.name)}/?(?![\w-])", re.IGNORECASE)
+    text = re.sub(
+        rf"(?P<before>{BEFORE}){repo}{AFTER}(?:{ref})?", change, text, flags=re.IGNORECASE
+    )
+    pages = re.compile(
+        rf"https://{re.escape(old.owner)}\.github\.io/{re.escape(old.name)}/?(?![\w-])",
+        re.IGNORECASE,
+    )
     text = pages.sub(lambda m: new.pages if m[0].endswith("/") else new.pages.rstrip("/"), text)
     if name in VERSIONS:
         text = re.sub(VERSIONS[name], lambda m: f"{m[1]}{new.tag[1:]}{m[3]}", text, count=1)
@@ -108,7 +129,9 @@ def change(root: Path, new: Address) -> list[str]:
         text_new = rewritten(text, path.relative_to(root).as_posix(), old, new)
         if text_new != text:
             changed[path] = text_new
-    for path in sorted(changed, key=lambda path: path.name == "pyproject.toml"):  # last: it says what "old" is
+    for path in sorted(
+        changed, key=lambda path: path.name == "pyproject.toml"
+    ):  # last: it says what "old" is
         path.write_bytes(changed[path].encode("utf8"))
     return sorted(path.relative_to(root).as_posix() for path in changed)
 
@@ -121,7 +144,9 @@ def disagreements(root: Path = ROOT) -> list[str]:
         if name.startswith(("tests/", "_ext/")):
             continue
         text = path.read_bytes().decode("utf8", errors="replace")
-        for match in re.finditer(rf"({BEFORE})({NAME})/({NAME}?)(?:\.git)?{AFTER}([@/][^\s\"'<>)\\]*)?", text):
+        for match in re.finditer(
+            rf"({BEFORE})({NAME})/({NAME}?)(?:\.git)?{AFTER}([@/][^\s\"'<>)\\]*)?", text
+        ):
             before, owner, repo, tail = match.groups()
             repo = repo.removesuffix(".git")
             ours = (owner, repo) == (right.owner, right.name)
@@ -148,7 +173,9 @@ def _right_ref(tail: str, before: str, right: Address, root: Path) -> bool:
     if not ref:
         return True
     branch, path = ref[1] or ref[2], (ref[3] if ref.lastindex and ref.lastindex >= 3 else "") or ""
-    return branch in (right.tag, "main", "HEAD") and (not path or (root / path.rstrip(".,;")).exists())
+    return branch in (right.tag, "main", "HEAD") and (
+        not path or (root / path.rstrip(".,;")).exists()
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -82,7 +82,11 @@ class Chapter:
                 data = output.get("data", {})
                 page = "".join(data.get("text/html", ""))
                 alt = re.search(r'<img[^>]*\salt="([^"]+)"', page)
-                alt = html.unescape(alt[1]) if alt else cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+                alt = (
+                    html.unescape(alt[1])
+                    if alt
+                    else cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+                )
                 if png := data.get("image/png"):
                     return base64.b64decode(png), alt
                 if frame := DATA_URL.search(page):
@@ -96,7 +100,11 @@ def opening(source: str) -> tuple[str, str, str]:
     tokens = MarkdownIt().parse(source)
     for before, token in zip(tokens, tokens[1:], strict=False):
         if token.type == "inline":
-            text = "".join(" " if t.type == "softbreak" else t.content for t in token.children if t.type != "image")
+            text = "".join(
+                " " if t.type == "softbreak" else t.content
+                for t in token.children
+                if t.type != "image"
+            )
             text = re.sub(r"\$([^$]+)\$", r"\1", text)
             if before.type == "heading_open" and before.tag == "h1":
                 title = title or re.sub(r"^\d+\.? +", "", text)
@@ -142,7 +150,9 @@ def load_chapter(app, docname: str) -> Chapter:
     if record is not None:
         _, notebook = cache.merge_match_into_notebook(notebook)
     text = "\n\n".join(cell.source for cell in notebook.cells[:4] if cell.cell_type == "markdown")
-    return Chapter(docname, int(CHAPTER.fullmatch(docname)[1]), *opening(text), cells=notebook.cells)
+    return Chapter(
+        docname, int(CHAPTER.fullmatch(docname)[1]), *opening(text), cells=notebook.cells
+    )
 
 
 def chapters(app) -> list[Chapter]:
@@ -238,15 +248,28 @@ def claims(app, docname: str) -> list[nodes.Node]:
     listed = [(chapter, found) for chapter in chapters(app) if (found := chapter.claims())]
     everything = [claim for _, found in listed for claim in found]
     if not everything:
-        return [paragraph("No chapter has been executed in this build, so there is nothing to list.")]
-    data, scale = (", ".join(sorted({getattr(c, k) for c in everything} - {""})) for k in ("data", "scale"))
+        return [
+            paragraph("No chapter has been executed in this build, so there is nothing to list.")
+        ]
+    data, scale = (
+        ", ".join(sorted({getattr(c, k) for c in everything} - {""})) for k in ("data", "scale")
+    )
     conditions = (f"; data: {data}" if data else "") + (f"; scale: {scale}" if scale else "")
     count = f"{len(everything)} claims in {len(listed)} chapter{'s' * (len(listed) > 1)}"
-    result = [nodes.paragraph("", f"{count}, checked in this build{conditions}.", classes=["claims-summary"])]
+    result = [
+        nodes.paragraph(
+            "", f"{count}, checked in this build{conditions}.", classes=["claims-summary"]
+        )
+    ]
     for chapter, found in listed:
-        uri, places = app.builder.get_relative_uri(docname, chapter.docname), sections(app, chapter.docname)
+        uri, places = (
+            app.builder.get_relative_uri(docname, chapter.docname),
+            sections(app, chapter.docname),
+        )
         heading = f"{chapter.number:02d} {chapter.title}"
-        section = nodes.section(ids=[f"chapter-{chapter.number:02d}"], classes=["claims-of-chapter"])
+        section = nodes.section(
+            ids=[f"chapter-{chapter.number:02d}"], classes=["claims-of-chapter"]
+        )
         section += [nodes.title("", heading), table(found, uri, places)]
         result.append(section)
     return result
@@ -287,7 +310,11 @@ def pages_of(env) -> set[str]:
 def executed_anew(app, env, added, changed, removed) -> list[str]:
     """Notebooks whose outputs in the cache are not those that the page was made of, or that have none there."""
     pages_of(env)
-    known = {name: old for name, old in env.book_stamps.items() if name in env.found_docs and name not in removed}
+    known = {
+        name: old
+        for name, old in env.book_stamps.items()
+        if name in env.found_docs and name not in removed
+    }
     return [name for name, old in known.items() if (new := stamp(app, name)) != old or not new]
 
 
@@ -312,4 +339,9 @@ def setup(app) -> dict:
     app.connect("env-get-outdated", executed_anew)
     app.connect("env-updated", remember)
     app.connect("doctree-resolved", fill)
-    return {"version": "1", "env_version": 1, "parallel_read_safe": False, "parallel_write_safe": True}
+    return {
+        "version": "1",
+        "env_version": 1,
+        "parallel_read_safe": False,
+        "parallel_write_safe": True,
+    }

@@ -27,7 +27,12 @@ def find_chromium(install: bool = False) -> str | None:
     if found is None and install:
         subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False)
         found = _playwrights()
-        if found is None and hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
+        if (
+            found is None
+            and hasattr(os, "geteuid")
+            and os.geteuid() == 0
+            and shutil.which("apt-get")
+        ):
             for command in (["update", "-qq"], ["install", "-y", "-qq", "chromium"]):
                 subprocess.run(["apt-get", *command], check=False, stdin=subprocess.DEVNULL)
             found = _on_path()

@@ -16,13 +16,24 @@ def cores() -> int:
 
 def variables(n_workers: int, root: Path = ROOT) -> dict[str, str]:
     """The variables under which notebooks run: the tree's own lectool, static sliders, the cores shared out."""
-    left_out = ("MPLBACKEND", "JPY_SESSION_NAME", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")
+    left_out = (
+        "MPLBACKEND",
+        "JPY_SESSION_NAME",
+        "MAKEFLAGS",
+        "MAKELEVEL",
+        "MAKEOVERRIDES",
+        "MFLAGS",
+    )
     environ = {name: value for name, value in os.environ.items() if name not in left_out}
     n_threads = str(max(1, cores() // n_workers))
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         environ[name] = n_threads
     paths = [str(root / "_ext"), str(root), *filter(None, [environ.get("PYTHONPATH")])]
-    environ |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0", "LECTOOL_EXPLORE": "static"}
+    environ |= {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONHASHSEED": "0",
+        "LECTOOL_EXPLORE": "static",
+    }
     return environ
 
 
@@ -31,7 +42,9 @@ def data_found(environ: dict[str, str]) -> list[str]:
     folders = [Path(environ["LECTOOL_DATA"])] if environ.get("LECTOOL_DATA") else []
     folders.append(_download_cache(environ))
     found = {}
-    for folder in reversed(folders):  # LECTOOL_DATA is looked in first, so it has the last word here
+    for folder in reversed(
+        folders
+    ):  # LECTOOL_DATA is looked in first, so it has the last word here
         for path in folder.rglob("*"):
             if path.suffix in (".gz", ".mat") and path.is_file():
                 found[path.name] = path.stat().st_size
@@ -44,7 +57,11 @@ def _download_cache(environ: dict[str, str]) -> Path:
     import pooch
 
     home = environ.get("XDG_CACHE_HOME")
-    return Path(home) / "lectool" if home and sys.platform == "linux" else Path(pooch.os_cache("lectool"))
+    return (
+        Path(home) / "lectool"
+        if home and sys.platform == "linux"
+        else Path(pooch.os_cache("lectool"))
+    )
 
 
 def files(root: Path = ROOT) -> list[Path]:
@@ -61,7 +78,9 @@ def files(root: Path = ROOT) -> list[Path]:
     return sorted(path for path in names if path.is_file())
 
 
-def fingerprint(root: Path = ROOT, without: tuple[str, ...] = (), environ: dict[str, str] | None = None) -> str:
+def fingerprint(
+    root: Path = ROOT, without: tuple[str, ...] = (), environ: dict[str, str] | None = None
+) -> str:
     """A hash of the tree's content, of the settings and of the data that are found."""
     environ = dict(os.environ) if environ is None else environ
     digest = hashlib.sha256(f"{sys.version_info[:2]} {data_found(environ)}".encode())

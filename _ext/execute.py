@@ -54,7 +54,11 @@ def notebooks(root: Path = ROOT) -> list[Path]:
     config = yaml.safe_load((root / "_config.yml").read_text("utf8"))
     excluded = (config.get("execute") or {}).get("exclude_patterns") or []
     paths = [root / f"{str(name).removesuffix('.ipynb')}.ipynb" for name in files(_toc(root))]
-    return [path for path in paths if path.is_file() and not any(PurePosixPath(path).match(p) for p in excluded)]
+    return [
+        path
+        for path in paths
+        if path.is_file() and not any(PurePosixPath(path).match(p) for p in excluded)
+    ]
 
 
 def _toc(root: Path) -> object:
@@ -69,9 +73,13 @@ def key(notebook: Path, root: Path = ROOT, environ: dict[str, str] | None = None
     environ = dict(os.environ) if environ is None else environ
     files = [root / "requirements.txt", *sorted(_modules(notebook, root))]
     for folder in ("lectool", "results"):
-        files += sorted(p for p in (root / folder).rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc"))
+        files += sorted(
+            p for p in (root / folder).rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")
+        )
     parts = [f"python {sys.version_info.major}.{sys.version_info.minor}"]
-    parts += [f"{path.relative_to(root).as_posix()} {_digest(path)}" for path in files if path.is_file()]
+    parts += [
+        f"{path.relative_to(root).as_posix()} {_digest(path)}" for path in files if path.is_file()
+    ]
     parts += [f"{name}={environ.get(name) or default}" for name, default in SETTINGS.items()]
     parts += data_found(environ)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
@@ -93,7 +101,11 @@ def _modules(notebook: Path, root: Path) -> set[Path]:
     if names is None or notebook.parent.name != "chapters":
         return set(package.rglob("*.py"))  # an assignment's checks look modules up by name
     found, todo = {package / "__init__.py"}, set(names)
-    todo |= _imports((package / "__init__.py").read_text("utf8")) or set() if package.is_dir() else set()
+    todo |= (
+        _imports((package / "__init__.py").read_text("utf8")) or set()
+        if package.is_dir()
+        else set()
+    )
     while todo:
         name = todo.pop()
         file = package / f"{name}.py"
@@ -184,7 +196,9 @@ class Run:
         self.key = key(self.path)
         self.start = time.perf_counter()
         self.notebook = copy.deepcopy(file.nb)
-        self.client = NotebookClient(self.notebook, record_timing=False)  # only its reading of messages is used
+        self.client = NotebookClient(
+            self.notebook, record_timing=False
+        )  # only its reading of messages is used
         self.client.reset_execution_trackers()
         self.cells = [i for i, cell in enumerate(self.notebook.cells) if cell.cell_type == "code"]
         self.n_passed = self.n_executed = 0
@@ -215,7 +229,9 @@ class Recorder:
         run, messages, ask = self.runs[item.path], [], item.parent.get_kernel_message
         client = item.parent.kernel.kc
 
-        def number(*args, **kwargs):  # nbval leaves the cells without a number: In, Out, _ and tracebacks miss it
+        def number(
+            *args, **kwargs
+        ):  # nbval leaves the cells without a number: In, Out, _ and tracebacks miss it
             return type(client).execute(client, *args, **kwargs | {"store_history": True})
 
         client.execute = number
@@ -249,7 +265,9 @@ class Recorder:
             return
         run.n_executed += 1
         run.client.clear_before_next_output = False
-        asked = messages[-1]["parent_header"].get("msg_id")  # nbval stops at the "idle" of its own request
+        asked = messages[-1]["parent_header"].get(
+            "msg_id"
+        )  # nbval stops at the "idle" of its own request
         for message in messages:
             if message["parent_header"].get("msg_id") == asked:
                 try:
@@ -268,7 +286,11 @@ class Recorder:
         reply = kernel.kc.kernel_info(reply=True, timeout=10)
         run.notebook.metadata["language_info"] = reply["content"]["language_info"]
         seconds = time.perf_counter() - run.start
-        run.notebook.metadata["lectool_run"] = {"path": str(run.path), "key": run.key, "seconds": seconds}
+        run.notebook.metadata["lectool_run"] = {
+            "path": str(run.path),
+            "key": run.key,
+            "seconds": seconds,
+        }
         path = self.folder / f"{_flat(run.path)}.ipynb"
         part = path.with_suffix(".part")
         nbformat.write(run.notebook, part)
@@ -276,7 +298,11 @@ class Recorder:
 
     def _report(self, run: Run, number: int, messages: list[dict], error: BaseException) -> None:
         said = [m["content"] for m in messages if m["msg_type"] == "error"]
-        text = f"{said[-1]['ename']}: {said[-1]['evalue']}" if said else f"{type(error).__name__}: {error}"
+        text = (
+            f"{said[-1]['ename']}: {said[-1]['evalue']}"
+            if said
+            else f"{type(error).__name__}: {error}"
+        )
         line = json.dumps({"notebook": run.path.stem, "cell": number, "error": text})
         with (self.folder / f"{_flat(run.path)}.errors").open("a", encoding="utf8") as file:
             file.write(line + "\n")
@@ -323,10 +349,14 @@ def fetch_data(root: Path = ROOT) -> None:
     if os.environ.get("LECTOOL_OFFLINE") == "1" or os.environ.get("LECTOOL_DATA"):
         return
     code = "from lectool import data\nprint(data.digits(1, 1).note)\nprint(data.faces().note)"
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=root, env=variables(1, root), check=False)
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=root, env=variables(1, root), check=False
+    )
 
 
-def execute(paths: list[Path], output: Path, *, force: bool = False, report: Path | None = None) -> int:
+def execute(
+    paths: list[Path], output: Path, *, force: bool = False, report: Path | None = None
+) -> int:
     """Runs those notebooks that the cache under `output` does not hold; returns pytest's exit status."""
     folder = output / "executed"
     folder.mkdir(parents=True, exist_ok=True)
@@ -347,13 +377,25 @@ def execute(paths: list[Path], output: Path, *, force: bool = False, report: Pat
         todo.sort(key=lambda path: -times.get(path.name, BUDGET))
         n_workers = max(1, min(int(os.environ.get("LECTOOL_WORKERS") or cores()), len(todo)))
         command = [sys.executable, "-m", "pytest", "-q", "--nbval-lax", "--nbval-current-env"]
-        command += [f"--nbval-cell-timeout={CELL_TIMEOUT}", "-p", "no:cacheprovider", "-p", "execute"]
+        command += [
+            f"--nbval-cell-timeout={CELL_TIMEOUT}",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "execute",
+        ]
         command += ["--rootdir", str(ROOT)]
-        command += ["-n", str(n_workers), "--dist", "loadfile", "--no-loadscope-reorder"] if n_workers > 1 else []
+        command += (
+            ["-n", str(n_workers), "--dist", "loadfile", "--no-loadscope-reorder"]
+            if n_workers > 1
+            else []
+        )
         command += [f"--junitxml={report}"] if report else []
         environ = variables(n_workers) | {"LECTOOL_RECORD": str(folder)}
         try:
-            status = subprocess.run([*command, *map(str, todo)], cwd=ROOT, env=environ, check=False).returncode
+            status = subprocess.run(
+                [*command, *map(str, todo)], cwd=ROOT, env=environ, check=False
+            ).returncode
         finally:
             collect(cache, folder)
     status = _table(cache, paths, set(todo), output, status)
@@ -375,19 +417,27 @@ def _table(cache, paths: list[Path], ran: set[Path], output: Path, status: int) 
         record = cached(cache, path, key(path))
         if record is None:
             failed = (output / "executed" / f"{_flat(path)}.errors").exists()
-            why = "failed" if failed else "not kept: not every cell was run, or its code or data changed meanwhile"
+            why = (
+                "failed"
+                if failed
+                else "not kept: not every cell was run, or its code or data changed meanwhile"
+            )
             print(f"{name:<44}{'–':>9}   {why}")
             status = status or 1
             continue
         seconds = times[path.name] = record.data["execution_seconds"]
         word = "executed" if path in ran else "unchanged, from the cache"
-        print(f"{name:<44}{seconds:>9.1f}   {word}{', over the budget' if seconds > BUDGET else ''}")
+        print(
+            f"{name:<44}{seconds:>9.1f}   {word}{', over the budget' if seconds > BUDGET else ''}"
+        )
     (output / "times.json").write_text(json.dumps(times, indent=1), "utf8")
     return status
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Test the notebooks and fill the book's execution cache.")
+    parser = argparse.ArgumentParser(
+        description="Test the notebooks and fill the book's execution cache."
+    )
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: those of _toc.yml")
     parser.add_argument("--output", type=Path, default=ROOT / "_build", help="where the cache lies")
     parser.add_argument("--force", action="store_true", help="run also what has not changed")

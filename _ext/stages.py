@@ -59,7 +59,9 @@ class Stages:
 def call(*command: str, **extra: str) -> int:
     """Runs a command in the tree with the variables that notebooks and tests share."""
     environ = variables(cores()) | extra
-    return subprocess.run(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, check=False).returncode
+    return subprocess.run(
+        command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, check=False
+    ).returncode
 
 
 def python(*arguments: str, **extra: str) -> int:
@@ -84,7 +86,9 @@ def totals() -> dict[str, int]:
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     for path in sorted((OUTPUT / "reports").glob("*.xml")):
         for suite in ElementTree.parse(path).iter("testsuite"):
-            n = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
+            n = {
+                name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")
+            }
             counts["failed"] += n["failures"] + n["errors"]
             counts["skipped"] += n["skipped"]
             counts["passed"] += n["tests"] - n["failures"] - n["errors"] - n["skipped"]
@@ -102,7 +106,9 @@ def build(output: Path = OUTPUT, config: Path | None = None) -> int:
         print("nothing has changed since the last build")
     else:
         stamp.unlink(missing_ok=True)
-        shutil.rmtree(output / "html", ignore_errors=True)  # a page that left the book must not stay
+        shutil.rmtree(
+            output / "html", ignore_errors=True
+        )  # a page that left the book must not stay
         script = "from jupyter_book.cli.main import main; main()"
         arguments = ["build", "-W", "--keep-going", "--all", "--path-output", str(output.parent)]
         arguments += ["--config", str(config)] if config else []
@@ -131,7 +137,9 @@ def test(force: bool = False) -> int:
     stamp, now = OUTPUT / "green.json", fingerprint()
     last = read_stamp(stamp)
     if last.get("fingerprint") == now and not force:
-        print(f"Nothing has changed since all tests passed on {last['when']}, in {last['seconds']:.0f} s.")
+        print(
+            f"Nothing has changed since all tests passed on {last['when']}, in {last['seconds']:.0f} s."
+        )
         print("make test FORCE=1 runs them again.")
         print(last["summary"])
         return 0
@@ -148,7 +156,10 @@ def test(force: bool = False) -> int:
     stages = Stages()
     stages.run("lint", lint)
     stages.run(
-        "unit tests", lambda: pytest("unit", "tests", "lectool", "--doctest-modules", *apart, *workers, **one_thread)
+        "unit tests",
+        lambda: pytest(
+            "unit", "tests", "lectool", "--doctest-modules", *apart, *workers, **one_thread
+        ),
     )
     report = reports / "notebooks.xml"
     stages.run("notebooks", lambda: execute(notebooks(), OUTPUT, force=force, report=report))
@@ -164,7 +175,9 @@ def test(force: bool = False) -> int:
         when = time.strftime("%Y-%m-%d %H:%M")
         write_stamp(stamp, fingerprint=now, when=when, seconds=seconds, summary=summary)
     if not stages.passed:
-        summary += "; failed: " + ", ".join(name for name, outcome, _ in stages.rows if outcome != "passed")
+        summary += "; failed: " + ", ".join(
+            name for name, outcome, _ in stages.rows if outcome != "passed"
+        )
     print(f"{summary} in {seconds:.1f}s")
     return not stages.passed
 
@@ -174,7 +187,9 @@ def browser_tests() -> int:
     if chromium is None and os.environ.get("LECTOOL_REQUIRE_BROWSER") == "1":
         print("no Chromium is found and none could be installed")
         return 1
-    return pytest("browser", "tests/browser", "-rs", **({"LECTOOL_CHROMIUM": chromium} if chromium else {}))
+    return pytest(
+        "browser", "tests/browser", "-rs", **({"LECTOOL_CHROMIUM": chromium} if chromium else {})
+    )
 
 
 def offline() -> int:
@@ -218,14 +233,24 @@ def claims(chapters: list[str]) -> int:
             status = execute(paths, output)
             os.environ.clear()
             os.environ.update(before)
-            lines = [x for p in (output / "executed").glob("*.errors") for x in p.read_text("utf8").splitlines()]
-            failures += [{"setting": f"{digits}, seed {seed}", **json.loads(line)} for line in lines]
+            lines = [
+                x
+                for p in (output / "executed").glob("*.errors")
+                for x in p.read_text("utf8").splitlines()
+            ]
+            failures += [
+                {"setting": f"{digits}, seed {seed}", **json.loads(line)} for line in lines
+            ]
             if status and not lines:
-                failures.append({"setting": f"{digits}, seed {seed}", "notebook": "", "error": "did not run"})
+                failures.append(
+                    {"setting": f"{digits}, seed {seed}", "notebook": "", "error": "did not run"}
+                )
     print(f"\n{len(paths)} chapters, seeds 0–2, two data settings: {len(failures)} failures")
     for row in failures:
         error = row["error"].strip().splitlines()
-        print(f"{row['setting']:<16} {row['notebook']:<24} cell {row.get('cell', '–'):<4} {' '.join(error[:2])}")
+        print(
+            f"{row['setting']:<16} {row['notebook']:<24} cell {row.get('cell', '–'):<4} {' '.join(error[:2])}"
+        )
     return bool(failures)
 
 
@@ -235,14 +260,19 @@ def bench() -> int:
     for path in scripts:
         print(f"\n── {_short(path)} " + "─" * 50, flush=True)
         n = str(cores())
-        status = python(str(path), OMP_NUM_THREADS=n, MKL_NUM_THREADS=n, OPENBLAS_NUM_THREADS=n) or status
+        status = (
+            python(str(path), OMP_NUM_THREADS=n, MKL_NUM_THREADS=n, OPENBLAS_NUM_THREADS=n)
+            or status
+        )
     return status
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("target", choices=["book", "test", "offline", "claims", "bench"])
-    parser.add_argument("chapters", nargs="*", help="for claims: the beginnings of chapter names, such as 01")
+    parser.add_argument(
+        "chapters", nargs="*", help="for claims: the beginnings of chapter names, such as 01"
+    )
     parser.add_argument("--force", action="store_true", help="for test: also what has not changed")
     options = parser.parse_args(arguments)
     sys.stdout.reconfigure(line_buffering=True)

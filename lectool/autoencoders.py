@@ -62,17 +62,25 @@ class Autoencoder(nn.Module):
     def __init__(self, encoder: nn.Module, decoder: nn.Module, *, likelihood: str = "bernoulli"):
         super().__init__()
         if likelihood not in LIKELIHOODS:
-            raise ValueError(f"likelihood is {likelihood!r}; it can be one of {', '.join(LIKELIHOODS)}")
+            raise ValueError(
+                f"likelihood is {likelihood!r}; it can be one of {', '.join(LIKELIHOODS)}"
+            )
         self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
 
     def encode(self, x: Tensor) -> Tensor:
         r"""Codes z, shape (n, k). Counts are divided by their sum first: a document's length is no content."""
-        return self.encoder(x / x.sum(1, keepdim=True).clamp(min=1) if self.likelihood == "multinomial" else x)
+        return self.encoder(
+            x / x.sum(1, keepdim=True).clamp(min=1) if self.likelihood == "multinomial" else x
+        )
 
     def decode(self, z: Tensor) -> Tensor:
         r"""Reconstructions: means, probabilities or word frequencies, shape (n, d)."""
         a = self.decoder(z)
-        squash = {"gaussian": lambda a: a, "bernoulli": torch.sigmoid, "multinomial": lambda a: a.softmax(1)}
+        squash = {
+            "gaussian": lambda a: a,
+            "bernoulli": torch.sigmoid,
+            "multinomial": lambda a: a.softmax(1),
+        }
         return squash[self.likelihood](a)
 
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -102,7 +110,15 @@ class SigmoidAutoencoder(nn.Module):
         Bourlard & Kamp (1988); Vincent et al. (2008), section 2.
     """
 
-    def __init__(self, d: int, k: int, *, tied: bool = True, likelihood: str = "bernoulli", linear_code: bool = False):
+    def __init__(
+        self,
+        d: int,
+        k: int,
+        *,
+        tied: bool = True,
+        likelihood: str = "bernoulli",
+        linear_code: bool = False,
+    ):
         super().__init__()
         if min(d, k) < 1 or likelihood not in LIKELIHOODS[:2]:
             raise ValueError(
@@ -160,7 +176,10 @@ def gradient_parts(model: SigmoidAutoencoder, x: Tensor) -> tuple[Tensor, Tensor
 
 
 def deep_autoencoder(
-    sizes: Sequence[int], *, activation: Callable[[], nn.Module] = nn.ReLU, likelihood: str = "bernoulli"
+    sizes: Sequence[int],
+    *,
+    activation: Callable[[], nn.Module] = nn.ReLU,
+    likelihood: str = "bernoulli",
 ) -> Autoencoder:
     r"""An autoencoder whose decoder mirrors its encoder, with a linear code.
 
@@ -169,7 +188,9 @@ def deep_autoencoder(
         activation: between the layers.
         likelihood: as in :func:`reconstruction_loss`.
     """
-    return Autoencoder(mlp(sizes, activation), mlp(list(sizes)[::-1], activation), likelihood=likelihood)
+    return Autoencoder(
+        mlp(sizes, activation), mlp(list(sizes)[::-1], activation), likelihood=likelihood
+    )
 
 
 def greedy_layers(

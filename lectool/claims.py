@@ -20,7 +20,13 @@ class ClaimError(AssertionError):
 
 
 def claim(
-    sentence: str, left: float | Tensor, op: str, right: float | Tensor, *, margin: float = 0.0, unit: str = ""
+    sentence: str,
+    left: float | Tensor,
+    op: str,
+    right: float | Tensor,
+    *,
+    margin: float = 0.0,
+    unit: str = "",
 ) -> None:
     r"""Shows a sentence with the two numbers that it rests on, or raises where they do not bear it out.
 
@@ -35,7 +41,7 @@ def claim(
 
     Raises:
         ClaimError: if the comparison fails; the message holds both numbers.
-        ValueError: if ``op`` is unknown, a number is NaN, ``margin`` is negative, or both numbers are the
+        ValueError: if ``op`` is unknown, a number is NaN or infinite, ``margin`` is negative, or both numbers are the
             same object.
     """
     op = {"<=": "≤", ">=": "≥"}.get(op, op)
@@ -44,7 +50,7 @@ def claim(
     if left is right and not isinstance(left, int | float):
         raise ValueError(f"claim {sentence!r} compares a value with itself")
     a, b = float(left), float(right)
-    if math.isnan(a) or math.isnan(b):
+    if not (math.isfinite(a) and math.isfinite(b)):
         raise ValueError(f"claim {sentence!r}: {a} {op} {b} cannot be decided")
     if margin < 0 or (op == "≈" and margin == 0):
         raise ValueError(f"margin is {margin}; expected {'> 0 with ≈' if op == '≈' else '≥ 0'}")
@@ -74,7 +80,7 @@ def claim(
             "numbers": numbers,
             "passed": True,
             "scale": scale.current(),
-            "data": sorted(data.used),
+            "data": ", ".join(sorted(data.used)),
         },
     }
     display(bundle, raw=True)

@@ -51,12 +51,16 @@ MNIST_HOMES = (  # the authors' page, which is often closed, and the copy that P
     "https://yann.lecun.com/exdb/mnist/",
 )
 FACES_FILE = "olivettifaces.mat"
-FACES_HOMES = ("https://cs.nyu.edu/~roweis/data/olivettifaces.mat", "https://ndownloader.figshare.com/files/5976027")
+FACES_HOMES = (
+    "https://cs.nyu.edu/~roweis/data/olivettifaces.mat",
+    "https://ndownloader.figshare.com/files/5976027",
+)
 FACES_HASH = "sha256:b612fb967f2dc77c9c62d3e1266e0c73d5fca46a4b8906c18e454d41af987794"
 DOWNLOAD_TIMEOUT = 5.0  # seconds until a download that cannot start is given up
 
 
-used: set[str] = set()  # the sources of the data sets that this process has loaded; claims name them
+# The sources of the data sets that this process has loaded; claims name them.
+used: set[str] = set()
 
 
 class Unavailable(OSError):
@@ -89,7 +93,9 @@ class Digits:
         return f"{self.note} Training: {len(self.x_train):,} images; test: {len(self.x_test):,}."
 
 
-def digits(n_train: int | None = None, n_test: int | None = None, *, device: torch.device | str = "cpu") -> Digits:
+def digits(
+    n_train: int | None = None, n_test: int | None = None, *, device: torch.device | str = "cpu"
+) -> Digits:
     r"""MNIST, or the bundled stand-in where MNIST is not at hand.
 
     Arguments:
@@ -125,7 +131,9 @@ def digits(n_train: int | None = None, n_test: int | None = None, *, device: tor
     )
     used.add(source)
     x_train, y_train, x_test, y_test = (torch.as_tensor(a).to(device) for a in arrays)
-    return Digits(x_train[:n_train], y_train[:n_train], x_test[:n_test], y_test[:n_test], source, note)
+    return Digits(
+        x_train[:n_train], y_train[:n_train], x_test[:n_test], y_test[:n_test], source, note
+    )
 
 
 def read_idx(path: Path | str) -> np.ndarray:
@@ -142,9 +150,13 @@ def read_idx(path: Path | str) -> np.ndarray:
         with gzip.open(path, "rb") as file:
             content = file.read()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path}: damaged gzip file ({error}); delete it and fetch it again") from error
+        raise ValueError(
+            f"{path}: damaged gzip file ({error}); delete it and fetch it again"
+        ) from error
     if len(content) < 4 or content[:3] != b"\x00\x00\x08":
-        raise ValueError(f"{path}: magic number {content[:4].hex()!r} is not that of an IDX file of bytes")
+        raise ValueError(
+            f"{path}: magic number {content[:4].hex()!r} is not that of an IDX file of bytes"
+        )
     n_dims = content[3]
     header = 4 + 4 * n_dims
     if n_dims == 0 or len(content) < header:
@@ -152,7 +164,9 @@ def read_idx(path: Path | str) -> np.ndarray:
     shape = struct.unpack(f">{n_dims}I", content[4:header])
     expected = header + math.prod(shape)
     if len(content) != expected:
-        raise ValueError(f"{path}: {len(content)} bytes where its header {shape} asks for {expected}")
+        raise ValueError(
+            f"{path}: {len(content)} bytes where its header {shape} asks for {expected}"
+        )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
@@ -166,14 +180,20 @@ def _mnist() -> tuple[np.ndarray, ...]:
         paths = [folder / name for name in names]
     else:
         paths = [
-            _download([home + name for home in MNIST_HOMES], name, known_hash) for name, known_hash in MNIST.values()
+            _download([home + name for home in MNIST_HOMES], name, known_hash)
+            for name, known_hash in MNIST.values()
         ]
     arrays = [read_idx(path) for path in paths]
-    for images, labels, path in ((arrays[0], arrays[1], paths[0]), (arrays[2], arrays[3], paths[2])):
+    for images, labels, path in (
+        (arrays[0], arrays[1], paths[0]),
+        (arrays[2], arrays[3], paths[2]),
+    ):
         if images.ndim != 3 or images.shape[1:] != (28, 28):
             raise ValueError(f"{path}: shape {images.shape}; expected (n, 28, 28)")
         if labels.shape != images.shape[:1] or labels.size == 0 or labels.max() > 9:
-            raise ValueError(f"{path}: {len(images)} images do not match their labels {labels.shape}")
+            raise ValueError(
+                f"{path}: {len(images)} images do not match their labels {labels.shape}"
+            )
     x_train, y_train, x_test, y_test = arrays
     return (
         x_train.reshape(len(x_train), -1).astype(np.float32) / 255,
@@ -203,7 +223,9 @@ def _bundled_digits() -> tuple[Tensor, ...]:
         t[::COPIES] = 1.0 if t is zoom else 0.0
     x_train = _enlarge(copies, angle, zoom, shift)
     n_test = len(images) - n_train
-    x_test = _enlarge(images[n_train:], torch.zeros(n_test), torch.ones(n_test), torch.zeros(n_test, 2))
+    x_test = _enlarge(
+        images[n_train:], torch.zeros(n_test), torch.ones(n_test), torch.zeros(n_test, 2)
+    )
     order = torch.randperm(n, generator=rng)
     y_train = labels[:n_train].repeat_interleave(COPIES)
     return x_train[order], y_train[order], x_test, labels[n_train:]
@@ -212,7 +234,9 @@ def _bundled_digits() -> tuple[Tensor, ...]:
 def _enlarge(images: Tensor, angle: Tensor, zoom: Tensor, shift: Tensor) -> Tensor:
     # 8×8 → 28×28 with crisp strokes: a bicubic enlargement and a contrast curve, as ink has.
     cos, sin = zoom * angle.cos(), zoom * angle.sin()
-    theta = torch.stack([torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1)
+    theta = torch.stack(
+        [torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1
+    )
     grid = F.affine_grid(theta * 1.15, [len(images), 1, 28, 28], align_corners=False)
     smooth = F.grid_sample(images, grid, mode="bicubic", padding_mode="zeros", align_corners=False)
     crisp = (torch.sigmoid(10 * (smooth - 0.5)) - 0.02).clamp(0, 1)
@@ -240,7 +264,9 @@ class Faces:
     shape: tuple[int, int] = (64, 64)
 
     def __str__(self) -> str:
-        return f"{self.note} {len(self.x)} pictures of {int(self.y.max()) + 1} persons, 64×64 pixels."
+        return (
+            f"{self.note} {len(self.x)} pictures of {int(self.y.max()) + 1} persons, 64×64 pixels."
+        )
 
 
 def faces(*, device: torch.device | str = "cpu") -> Faces:
@@ -270,11 +296,14 @@ def _read_faces(path: Path) -> Tensor:
     try:
         columns = loadmat(path)["faces"]
     except Exception as error:  # loadmat raises many kinds for a damaged file
-        raise ValueError(f"{path}: damaged, no MATLAB file with a matrix 'faces' ({error})") from error
+        raise ValueError(
+            f"{path}: damaged, no MATLAB file with a matrix 'faces' ({error})"
+        ) from error
     if columns.shape != (4096, 400):
         raise ValueError(f"{path}: 'faces' has shape {columns.shape}; expected (4096, 400)")
     images = torch.as_tensor(columns.T.copy(), dtype=torch.float32) / 255
-    return images.reshape(400, 64, 64).transpose(1, 2).reshape(400, -1).contiguous()  # MATLAB: column by column
+    # MATLAB stores a picture column by column.
+    return images.reshape(400, 64, 64).transpose(1, 2).reshape(400, -1).contiguous()
 
 
 def drawn_faces(n_persons: int = 40, n_views: int = 10) -> Tensor:
@@ -310,7 +339,8 @@ def drawn_faces(n_persons: int = 40, n_views: int = 10) -> Tensor:
     smile, light = view(0.03), view(0.35)
     head = ellipse(0.05, 0.0, head_height, head_width)
     x = 0.3 * (1 - head) + skin * head * (1 + light * column)
-    x = x + (hair - x) * ellipse(-0.75, 0.0, fringe + 1.05, head_width * 1.1) * (row < fringe).float()
+    cap = ellipse(-0.75, 0.0, fringe + 1.05, head_width * 1.1) * (row < fringe).float()
+    x = x + (hair - x) * cap
     for side in (-1, 1):
         x = x * (1 - 0.8 * ellipse(eye_row, side * eye_gap, eye_size, eye_size * 1.5))
         x = x * (1 - 0.6 * ellipse(eye_row - 0.17, side * eye_gap, brow, eye_size * 2))
@@ -344,11 +374,18 @@ class Documents:
     def __str__(self) -> str:
         what = {"generated": "A generated corpus", "newsgroups": "The 20 newsgroups"}[self.source]
         n, n_words = len(self.x_train) + len(self.x_test), self.x_train.shape[1]
-        return f"{what}: {n:,} documents over {n_words:,} words in {len(self.categories)} categories."
+        return (
+            f"{what}: {n:,} documents over {n_words:,} words in {len(self.categories)} categories."
+        )
 
 
 def documents(
-    source: str = "generated", *, n_train: int = 4000, n_test: int = 1000, n_words: int = 1000, seed: int = 0
+    source: str = "generated",
+    *,
+    n_train: int = 4000,
+    n_test: int = 1000,
+    n_words: int = 1000,
+    seed: int = 0,
 ) -> Documents:
     r"""Word counts of documents with a known category.
 
@@ -366,7 +403,9 @@ def documents(
         ValueError: if ``source`` is unknown or a number is below 1.
     """
     if min(n_train, n_test, n_words) < 1:
-        raise ValueError(f"n_train, n_test, n_words are {n_train}, {n_test}, {n_words}; expected at least 1")
+        raise ValueError(
+            f"n_train, n_test, n_words are {n_train}, {n_test}, {n_words}; expected at least 1"
+        )
     if source == "newsgroups":
         return _newsgroups(n_train, n_test, n_words)
     if source != "generated":
@@ -397,7 +436,9 @@ def _newsgroups(n_train: int, n_test: int, n_words: int) -> Documents:
     from sklearn.datasets import fetch_20newsgroups
     from sklearn.feature_extraction.text import CountVectorizer
 
-    train, test = (fetch_20newsgroups(subset=part, remove=("headers", "footers")) for part in ("train", "test"))
+    train, test = (
+        fetch_20newsgroups(subset=part, remove=("headers", "footers")) for part in ("train", "test")
+    )
     count = CountVectorizer(max_features=n_words, stop_words="english")
     x_train = count.fit_transform(train.data[:n_train]).toarray()
     x_test = count.transform(test.data[:n_test]).toarray()
@@ -434,7 +475,9 @@ def patches(n: int, *, size: int = 16, seed: int = 0) -> Tensor:
         raise ValueError(f"n is {n}, size is {size}; expected n ≥ 1 and size in 1 … 400")
     grey = torch.as_tensor(np.stack(load_sample_images().images), dtype=torch.float32).mean(3) / 255
     rng = torch.Generator().manual_seed(shifted(seed))
-    which, top, left = (torch.randint(high, (n, 1, 1), generator=rng) for high in (len(grey), *places(grey, size)))
+    which, top, left = (
+        torch.randint(high, (n, 1, 1), generator=rng) for high in (len(grey), *places(grey, size))
+    )
     side = torch.arange(size)
     return grey[which, top + side[:, None], left + side].reshape(n, -1)
 
@@ -444,7 +487,9 @@ def places(images: Tensor, size: int) -> tuple[int, int]:
     return images.shape[1] - size + 1, images.shape[2] - size + 1
 
 
-def spiral(n: int, *, noise: float = 0.02, turns: float = 1.5, seed: int = 0) -> tuple[Tensor, Tensor]:
+def spiral(
+    n: int, *, noise: float = 0.02, turns: float = 1.5, seed: int = 0
+) -> tuple[Tensor, Tensor]:
     r"""Points on a spiral: a one-dimensional manifold in the plane that no line can follow.
 
     Arguments:

@@ -60,11 +60,16 @@ def explore(
     """
     choices = {name: list(options) for name, options in values.items()}
     if not choices or any(len(options) < 2 for options in choices.values()):
-        raise ValueError(f"values are {choices}; expected at least one slider, each with two values or more")
+        raise ValueError(
+            f"values are {choices}; expected at least one slider, each with two values or more"
+        )
     try:
         inspect.signature(draw).bind(**{name: options[0] for name, options in choices.items()})
     except TypeError as error:
         raise ValueError(f"draw cannot be called with {', '.join(choices)}: {error}") from error
+    unknown = [name for name in (start or {}) if name not in choices]
+    if unknown:
+        raise ValueError(f"start names {', '.join(unknown)}; expected some of {', '.join(choices)}")
     begin = {}
     for name, options in choices.items():
         wish = (start or {}).get(name, options[0])
@@ -119,24 +124,32 @@ class Sliders:
         if callable(self.alt):
             return self.alt(**values)
         if self.alt is not None:
-            return self.alt.format(**{k: Shown(v) if isinstance(v, float) else v for k, v in values.items()})
-        return "Picture at " + ", ".join(f"{self.label(k)} {readable(v)}" for k, v in values.items())
+            return self.alt.format(
+                **{k: Shown(v) if isinstance(v, float) else v for k, v in values.items()}
+            )
+        return "Picture at " + ", ".join(
+            f"{self.label(k)} {readable(v)}" for k, v in values.items()
+        )
 
     def render(self, values: dict[str, Any]) -> tuple[Image.Image, str]:
         r"""Draws one frame; returns its picture (RGB) and what ``draw`` printed."""
         before = set(plt.get_fignums())
         printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            self.draw(**values)
-        new = [number for number in plt.get_fignums() if number not in before]
-        if not new:
-            raise ValueError("draw made no figure; expected one matplotlib figure a call")
-        figure = plt.figure(new[-1])
         buffer = io.BytesIO()
-        # The figure's own size, not a tight box: all frames must have the same number of pixels.
-        figure.savefig(buffer, format="png", dpi=110, bbox_inches=None, pil_kwargs={"compress_level": 1})
-        for number in new:
-            plt.close(number)
+        try:
+            with contextlib.redirect_stdout(printed):
+                self.draw(**values)
+            new = [number for number in plt.get_fignums() if number not in before]
+            if not new:
+                raise ValueError("draw made no figure; expected one matplotlib figure a call")
+            figure = plt.figure(new[-1])
+            # The figure's own size, not a tight box: all frames must have the same number of pixels.
+            figure.savefig(
+                buffer, format="png", dpi=110, bbox_inches=None, pil_kwargs={"compress_level": 1}
+            )
+        finally:
+            for number in set(plt.get_fignums()) - before:
+                plt.close(number)
         return Image.open(buffer).convert("RGB"), printed.getvalue().rstrip()
 
 
@@ -165,9 +178,11 @@ def _static(sliders: Sliders) -> dict[str, str]:
         values = dict(zip(names, combination, strict=True))
         image, text = sliders.render(values)
         if size not in (None, image.size):
-            raise ValueError(f"draw made pictures of {size} and {image.size} pixels; expected one size")
+            raise ValueError(
+                f"draw made pictures of {size} and {image.size} pixels; expected one size"
+            )
         size = image.size
-        if lossless is None:  # the first frame decides: flat colours one way, smooth colour maps the other
+        if lossless is None:  # the first frame decides: flat colours, or a smooth colour map
             lossless = len(_webp(image, True)) <= len(_webp(image, False))
         index.append(frames.setdefault(_webp(image, lossless), len(frames)))
         alts.append(sliders.describe(values))
@@ -183,7 +198,8 @@ def _static(sliders: Sliders) -> dict[str, str]:
             "draw fewer, smaller or flatter ones"
         )
     data = {
-        "frames": [uri if i != index[here] else 0 for i, uri in enumerate(uris)],  # 0: already in the <img>
+        # 0: the frame that already stands in the <img>
+        "frames": [uri if i != index[here] else 0 for i, uri in enumerate(uris)],
         "index": index if len(frames) < len(index) else 0,
         "alts": alts,
         "texts": texts if any(texts) else 0,
@@ -227,8 +243,8 @@ def _webp(image: Image.Image, lossless: bool) -> bytes:
 
 
 def _embed(data: Any) -> str:
-    # A "</" inside a script element would end it.
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+    # "</script" inside a script element would end it, "<!--<script" would keep it from ending.
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 # ------------------------------------------------------------------------------------- with a kernel

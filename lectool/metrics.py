@@ -20,7 +20,9 @@ def reconstruction_error(x: Tensor, x_hat: Tensor) -> float:
         ValueError: if the shapes differ or there is no sample.
     """
     if x.shape != x_hat.shape or x.numel() == 0:
-        raise ValueError(f"shapes are {tuple(x.shape)} and {tuple(x_hat.shape)}; expected the same, not empty")
+        raise ValueError(
+            f"shapes are {tuple(x.shape)} and {tuple(x_hat.shape)}; expected the same, not empty"
+        )
     return ((x - x_hat) ** 2).sum().item() / len(x)
 
 
@@ -47,7 +49,9 @@ def principal_angles(a: Tensor, b: Tensor) -> Tensor:
         ValueError: if the shapes differ, k > d, or a basis has not full rank.
     """
     if a.shape != b.shape or a.ndim != 2 or a.shape[0] < a.shape[1]:
-        raise ValueError(f"bases have shapes {tuple(a.shape)}, {tuple(b.shape)}; expected the same (d, k), k ≤ d")
+        raise ValueError(
+            f"bases have shapes {tuple(a.shape)}, {tuple(b.shape)}; expected the same (d, k), k ≤ d"
+        )
     q = []
     for name, basis in (("a", a), ("b", b)):
         u, s, _ = torch.linalg.svd(basis.double(), full_matrices=False)
@@ -79,8 +83,12 @@ def nearest(queries: Tensor, items: Tensor, k: int, *, chunk: int = 2000) -> Ten
     check_data(items, "items")
     if not 1 <= k <= len(items):
         raise ValueError(f"k is {k}; expected 1 … {len(items)}, the number of items")
+    middle = items.mean(0)  # distances stay the same, and squares of large offsets do not cancel
+    queries, items = queries - middle, items - middle
     squares = (items**2).sum(1)  # |q|² is the same for all items: it cannot change their order
-    found = [(squares - 2 * q @ items.T).topk(k, largest=False).indices for q in queries.split(chunk)]
+    found = [
+        (squares - 2 * q @ items.T).topk(k, largest=False).indices for q in queries.split(chunk)
+    ]
     return torch.cat(found)
 
 

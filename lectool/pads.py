@@ -75,8 +75,10 @@ def latent_pad(
     if n_out != shape[0] * shape[1]:
         raise ValueError(f"the decoder makes {n_out} numbers; expected {shape[0]}×{shape[1]}")
     base = torch.zeros(n_in) if base is None else base.detach().cpu().float()
-    if base.shape != (n_in,) or n_in < 2 or max(axes) >= n_in:
-        raise ValueError(f"base has shape {tuple(base.shape)} and axes are {axes}; the code has {n_in} numbers")
+    if base.shape != (n_in,) or n_in < 2 or not 0 <= min(axes) < max(axes) < n_in:
+        raise ValueError(
+            f"base has shape {tuple(base.shape)} and axes are {axes}; the code has {n_in} numbers"
+        )
     bounds = _bounds(points, bounds)
     start = [sum(b) / 2 for b in bounds] if start is None else [float(v) for v in start]
     data = {
@@ -95,7 +97,10 @@ def latent_pad(
     code = base.clone()
     code[list(axes)] = torch.tensor(start)
     picture = _still(decoder, code, shape, values)
-    sliders = "".join(_slider(name, low, high, at) for name, (low, high), at in zip(names, bounds, start, strict=True))
+    sliders = "".join(
+        _slider(name, low, high, at)
+        for name, (low, high), at in zip(names, bounds, start, strict=True)
+    )
     page = (
         f'<figure class="latent-pad"><style>{web_file("figure.css")}</style><div class="pad-views">'
         f'<div class="pad-view"><canvas class="pad-plane" width="512" height="512" role="img" '
@@ -136,7 +141,9 @@ def sketch_pad(
     """
     layers, weights, n_pixels, k = _pack(nn.Sequential(encoder, decoder))
     if n_pixels != 784 or k != 784 or examples.ndim != 2 or examples.shape[1] != 784:
-        raise ValueError(f"sizes are {n_pixels} → {k}, examples {tuple(examples.shape)}; expected 784 each")
+        raise ValueError(
+            f"sizes are {n_pixels} → {k}, examples {tuple(examples.shape)}; expected 784 each"
+        )
     n_code_layers = sum(1 for part in _parts(encoder) if isinstance(part, nn.Linear))
     data = {
         "layers": layers,
@@ -146,8 +153,8 @@ def sketch_pad(
         "alt": alt,
     }
     with torch.no_grad():
-        first = examples[:1].cpu()
-        picture = _png(_bytes(decoder.cpu()(encoder.cpu()(first))[0]).reshape(28, 28))
+        first = examples[:1].to(next(encoder.parameters()))
+        picture = _png(_bytes(decoder(encoder(first))[0]).reshape(28, 28))
     views = "".join(
         f'<div class="pad-view"><canvas class="{css}" width="{n}" height="{n}" role="img" aria-label="{label}">'
         f"</canvas>{text}</div>"
@@ -174,6 +181,15 @@ def _parts(module: nn.Module) -> list[nn.Module]:
     return [module]
 
 
+def _known(part: nn.Module) -> bool:
+    # The page's script has the activations at their default settings only.
+    settings = ("negative_slope", "alpha", "beta", "threshold")
+    usual = type(part)() if type(part) in ACTIVATIONS else None
+    return usual is not None and all(
+        getattr(part, s, None) == getattr(usual, s, None) for s in settings
+    )
+
+
 def _pack(module: nn.Module) -> tuple[list[dict[str, Any]], str, int, int]:
     r"""Layers as [{rows, columns, activation}], all weights as base64 of float16, width in, width out."""
     layers: list[dict[str, Any]] = []
@@ -182,22 +198,35 @@ def _pack(module: nn.Module) -> tuple[list[dict[str, Any]], str, int, int]:
         if isinstance(part, nn.Linear):
             if layers and layers[-1]["rows"] != part.in_features:
                 raise ValueError(f"{part} does not fit behind {layers[-1]['rows']} numbers")
-            layers.append({"rows": part.out_features, "columns": part.in_features, "act": "identity"})
+            layers.append(
+                {"rows": part.out_features, "columns": part.in_features, "act": "identity"}
+            )
             bias = torch.zeros(part.out_features) if part.bias is None else part.bias
             for t in (part.weight, bias):
                 chunks.append(t.detach().cpu().numpy().astype("<f2").tobytes())
-        elif type(part) in ACTIVATIONS and layers and layers[-1]["act"] == "identity":
+        elif _known(part) and layers and layers[-1]["act"] == "identity":
             layers[-1]["act"] = ACTIVATIONS[type(part)]
         else:
             known = ", ".join(kind.__name__ for kind in ACTIVATIONS)
-            raise ValueError(f"{part} cannot run in a page; expected nn.Linear, each followed by one of {known}")
+            raise ValueError(
+                f"{part} cannot run in a page; expected nn.Linear, each followed by one of {known}"
+            )
     if not layers:
         raise ValueError("the network has no linear layer")
-    return layers, base64.b64encode(b"".join(chunks)).decode(), layers[0]["columns"], layers[-1]["rows"]
+    return (
+        layers,
+        base64.b64encode(b"".join(chunks)).decode(),
+        layers[0]["columns"],
+        layers[-1]["rows"],
+    )
 
 
-def _bounds(points: Tensor | None, bounds: Sequence[tuple[float, float]] | None) -> list[list[float]]:
+def _bounds(
+    points: Tensor | None, bounds: Sequence[tuple[float, float]] | None
+) -> list[list[float]]:
     if bounds is not None:
+        if len(bounds) != 2 or any(low >= high for low, high in bounds):
+            raise ValueError(f"bounds are {bounds}; expected two pairs, each ascending")
         return [[float(low), float(high)] for low, high in bounds]
     if points is None:
         raise ValueError("neither points nor bounds are given; expected one of them")
@@ -205,7 +234,10 @@ def _bounds(points: Tensor | None, bounds: Sequence[tuple[float, float]] | None)
         raise ValueError(f"points have shape {tuple(points.shape)}; expected (n, 2)")
     low, high = points.detach().min(0).values, points.detach().max(0).values
     edge = 0.05 * (high - low)
-    return [[round(a, 4), round(b, 4)] for a, b in zip((low - edge).tolist(), (high + edge).tolist(), strict=True)]
+    return [
+        [round(a, 4), round(b, 4)]
+        for a, b in zip((low - edge).tolist(), (high + edge).tolist(), strict=True)
+    ]
 
 
 def _map(points: Tensor | None, labels: Tensor | None) -> dict[str, list]:
@@ -214,10 +246,15 @@ def _map(points: Tensor | None, labels: Tensor | None) -> dict[str, list]:
     points = points.detach().cpu()
     y = torch.zeros(len(points), dtype=torch.int64) if labels is None else labels.cpu()
     n_classes = int(y.max()) + 1
-    rows = [[round(a, 3), round(b, 3), c] for (a, b), c in zip(points.tolist(), y.tolist(), strict=True)]
+    rows = [
+        [round(a, 3), round(b, 3), c] for (a, b), c in zip(points.tolist(), y.tolist(), strict=True)
+    ]
     marks = []
     if labels is not None:
-        marks = [[*[round(v, 3) for v in points[y == c].median(0).values.tolist()], c] for c in y.unique().tolist()]
+        marks = [
+            [*[round(v, 3) for v in points[y == c].median(0).values.tolist()], c]
+            for c in y.unique().tolist()
+        ]
     return {"points": rows, "colors": [class_color(i) for i in range(n_classes)], "marks": marks}
 
 
@@ -230,11 +267,14 @@ def _slider(name: str, low: float, high: float, at: float) -> str:
 
 def _end(caption: str, data: dict[str, Any]) -> str:
     return (
-        f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    ) + f'<script type="application/json">{_embed(data)}</script><script>{web_file("pads.js")}</script></figure>'
+        (f"<figcaption>{html.escape(caption)}</figcaption>" if caption else "")
+        + f'<script type="application/json">{_embed(data)}</script><script>{web_file("pads.js")}</script></figure>'
+    )
 
 
-def _still(decoder: nn.Module, code: Tensor, shape: tuple[int, int], values: tuple[float, float]) -> str:
+def _still(
+    decoder: nn.Module, code: Tensor, shape: tuple[int, int], values: tuple[float, float]
+) -> str:
     p = next(decoder.parameters())
     with torch.no_grad():
         x = decoder(code[None].to(p))[0]
@@ -247,6 +287,8 @@ def _bytes(x: Tensor) -> np.ndarray:
 
 def _png(pixels: np.ndarray) -> str:
     buffer = io.BytesIO()
-    big = Image.fromarray(pixels).resize((pixels.shape[1] * 8, pixels.shape[0] * 8), Image.Resampling.NEAREST)
+    big = Image.fromarray(pixels).resize(
+        (pixels.shape[1] * 8, pixels.shape[0] * 8), Image.Resampling.NEAREST
+    )
     big.save(buffer, "PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode()

@@ -63,13 +63,19 @@ class PCA:
         n, d = x.shape
         k = min(n, d) if self.n_components is None else self.n_components
         if n < 2 or not 1 <= k <= min(n, d):
-            raise ValueError(f"n_components is {k} for {n} samples of {d} numbers; expected 1 … {min(n, d)}, n ≥ 2")
+            raise ValueError(
+                f"n_components is {k} for {n} samples of {d} numbers; expected 1 … {min(n, d)}, n ≥ 2"
+            )
         self.mean_ = x.mean(0)
-        solve = principal_axes_svd if self.solver == "svd" or (self.solver == "auto" and n < d) else principal_axes
+        solve = (
+            principal_axes_svd
+            if self.solver == "svd" or (self.solver == "auto" and n < d)
+            else principal_axes
+        )
         axes, variances = solve(x, self.mean_)
         self.components_ = _fix_signs(axes[:k])
         self.explained_variance_ = variances[:k] * n / (n - 1)
-        self.explained_variance_ratio_ = variances[:k] / variances.sum()
+        self.explained_variance_ratio_ = variances[:k] / variances.sum().clamp(min=1e-30)
         self.discarded_variance_ = variances[k:].sum().item()
         return self
 
@@ -150,7 +156,9 @@ class Whitening:
         axes, variances = principal_axes(x, self.mean_)
         variances = variances + self.eps
         if variances.min() <= 1e-10 * variances.max():
-            raise ValueError("the covariance is singular: some direction has no variance; expected eps > 0")
+            raise ValueError(
+                "the covariance is singular: some direction has no variance; expected eps > 0"
+            )
         back = axes.T if self.method == "zca" else torch.eye(len(axes)).to(x)
         self.whitener_ = back @ (axes / variances.sqrt()[:, None])
         self.colorer_ = (axes.T * variances.sqrt()) @ back.T
@@ -204,7 +212,9 @@ class LinearAutoencoder(nn.Module):
         return (self.reconstruct(x) - x).square().sum(1).mean()
 
 
-def alternating_least_squares(x: Tensor, k: int, *, n_steps: int = 50) -> tuple[Tensor, Tensor]:
+def alternating_least_squares(
+    x: Tensor, k: int, *, n_steps: int = 50, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
     r"""Best codes for a decoder, best decoder for the codes, and again: no encoder at all.
 
     Each sample has k free numbers that need not be a function of it; a decoder maps them linearly. For
@@ -214,6 +224,7 @@ def alternating_least_squares(x: Tensor, k: int, *, n_steps: int = 50) -> tuple[
         x: centred data, shape (n, d).
         k: numbers in a code.
         n_steps: rounds.
+        generator: of the decoder's random start.
 
     Returns:
         z: codes, shape (n, k).
@@ -224,8 +235,10 @@ def alternating_least_squares(x: Tensor, k: int, *, n_steps: int = 50) -> tuple[
     """
     check_data(x)
     if not 1 <= k <= min(x.shape):
-        raise ValueError(f"k is {k} for data of shape {tuple(x.shape)}; expected 1 … {min(x.shape)}")
-    U = torch.randn(x.shape[1], k).to(x)
+        raise ValueError(
+            f"k is {k} for data of shape {tuple(x.shape)}; expected 1 … {min(x.shape)}"
+        )
+    U = torch.randn(x.shape[1], k, generator=generator).to(x)
     for _ in range(n_steps):
         z = x @ torch.linalg.pinv(U).T
         U = x.T @ torch.linalg.pinv(z).T
@@ -250,7 +263,12 @@ def quantizer_table() -> tuple[Tensor, Tensor]:
     density = torch.exp(-(z**2) / 2) / (torch.exp(-(z**2) / 2)).sum()
     steps, errors = [1.0], [1.0]
     for bits in range(1, MAX_BITS + 1):
-        width = torch.linspace(0.4, 0.9, 101, dtype=torch.float64)[:, None] * 2 * (1.6 + bits**0.9) / 2**bits
+        width = (
+            torch.linspace(0.4, 0.9, 101, dtype=torch.float64)[:, None]
+            * 2
+            * (1.6 + bits**0.9)
+            / 2**bits
+        )
         error = ((round_to_cells(z, width, bits) - z) ** 2 @ density).min(0)
         steps.append(width[error.indices].item())
         errors.append(error.values.item())
@@ -308,5 +326,7 @@ def allocate_bits(variances: Tensor, total: int) -> Tensor:
         )
     _, errors = quantizer_table()
     gains = variances.double().cpu()[:, None] * (errors[:-1] - errors[1:])  # of each next bit
-    best = gains.flatten().topk(total).indices  # gains fall along a row: no bit is bought before the one below it
+    best = (
+        gains.flatten().topk(total).indices
+    )  # gains fall along a row: no bit is bought before the one below it
     return torch.bincount(best // MAX_BITS, minlength=k).to(variances.device)

@@ -1,6 +1,6 @@
 r"""Pictures in one style: colour-blind-safe, labelled, on a white card that dark pages can carry."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import matplotlib.pyplot as plt
 from IPython.display import display
@@ -9,7 +9,17 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-__all__ = ["COLORS", "DIGIT_COLORS", "curves", "image_grid", "image_rows", "scatter", "show_image", "style", "table"]
+__all__ = [
+    "COLORS",
+    "DIGIT_COLORS",
+    "curves",
+    "image_grid",
+    "image_rows",
+    "scatter",
+    "show_image",
+    "style",
+    "table",
+]
 
 # Okabe & Ito (2008): told apart with every common colour blindness, and in print.
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F"]
@@ -47,9 +57,14 @@ def style() -> None:
 
 
 def image_rows(
-    rows: dict[str, Tensor], *, shape: tuple[int, int] = (28, 28), title: str = "", columns: Sequence[str] = (),
-    signed: bool = False, scale: float = 0.75,
-) -> Figure:  # fmt: skip
+    rows: dict[str, Tensor],
+    *,
+    shape: tuple[int, int] = (28, 28),
+    title: str = "",
+    columns: Sequence[str] = (),
+    signed: bool | Collection[str] = False,
+    scale: float = 0.75,
+) -> Figure:
     r"""Images in labelled rows, one kind a row, so that a column shows one thing in several versions.
 
     Arguments:
@@ -58,17 +73,22 @@ def image_rows(
         title: of the figure.
         columns: names of the columns.
         signed: whether to colour each image from its own −max (orange) over 0 (white) to +max (blue),
-            as weights need it; grey values in [0, 1] otherwise.
+            as weights need it, or the names of the rows to which this applies; grey values in [0, 1]
+            otherwise.
         scale: width of one image in inches.
     """
     n = len(next(iter(rows.values())))
     label = max(len(name) for name in rows) * 0.075
     figure, axes = plt.subplots(
-        len(rows), n, figsize=(n * scale + label, len(rows) * scale * shape[0] / shape[1] + 0.5), squeeze=False
+        len(rows),
+        n,
+        figsize=(n * scale + label, len(rows) * scale * shape[0] / shape[1] + 0.5),
+        squeeze=False,
     )
     for (name, images), line in zip(rows.items(), axes, strict=True):
         for j, ax in enumerate(line):
-            show_image(ax, images[j], shape, signed=signed)
+            colored = signed if isinstance(signed, bool) else name in signed
+            show_image(ax, images[j], shape, signed=colored)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
     for ax, name in zip(axes[0], columns, strict=False):
         ax.set_title(name, fontsize=9)
@@ -77,22 +97,33 @@ def image_rows(
 
 
 def image_grid(
-    images: Tensor, *, shape: tuple[int, int] = (28, 28), n_columns: int = 10, title: str = "", signed: bool = False,
-    titles: Sequence[str] = (), scale: float = 0.75,
-) -> Figure:  # fmt: skip
+    images: Tensor,
+    *,
+    shape: tuple[int, int] = (28, 28),
+    n_columns: int = 10,
+    title: str = "",
+    signed: bool | Collection[int] = False,
+    titles: Sequence[str] = (),
+    scale: float = 0.75,
+) -> Figure:
     r"""Images row by row in one grid.
 
     Arguments:
         images: shape (n, pixels).
         titles: one a picture.
-        shape, title, signed, scale: as in :func:`image_rows`.
+        signed: as in :func:`image_rows`; or the indices of the images to colour.
+        shape, title, scale: as in :func:`image_rows`.
     """
     n_rows = -(-len(images) // n_columns)
     height = scale * shape[0] / shape[1] + (0.2 if titles else 0)
-    figure, axes = plt.subplots(n_rows, n_columns, figsize=(n_columns * scale, n_rows * height + 0.45), squeeze=False)
+    figure, axes = plt.subplots(
+        n_rows, n_columns, figsize=(n_columns * scale, n_rows * height + 0.45), squeeze=False
+    )
     for i, ax in enumerate(axes.flat):
         if i < len(images):
-            show_image(ax, images[i], shape, signed=signed)
+            show_image(
+                ax, images[i], shape, signed=signed if isinstance(signed, bool) else i in signed
+            )
             if titles:
                 ax.set_title(titles[i], fontsize=8)
         else:
@@ -103,9 +134,9 @@ def image_grid(
 
 def show_image(ax: Axes, image: Tensor, shape: tuple[int, int], *, signed: bool = False) -> None:
     r"""Draws one image into ``ax`` without ticks."""
-    pixels = image.detach().cpu().reshape(shape)
+    pixels = image.detach().cpu().reshape(shape).numpy()
     if signed:
-        limit = pixels.abs().max().clamp(min=1e-12).item()
+        limit = max(abs(pixels).max(), 1e-12)
         ax.imshow(pixels, cmap="PuOr", vmin=-limit, vmax=limit)
     else:
         ax.imshow(pixels, cmap="gray", vmin=0, vmax=1)
@@ -116,23 +147,47 @@ def show_image(ax: Axes, image: Tensor, shape: tuple[int, int], *, signed: bool 
 
 
 def curves(
-    ax: Axes, lines: dict[str, tuple[Sequence[float], Sequence[float]]], *, x_label: str, y_label: str, title: str,
+    ax: Axes,
+    lines: dict[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    x_label: str,
+    y_label: str,
+    title: str,
     log: bool = False,
-) -> None:  # fmt: skip
-    r"""Named lines with a marker each, so that they are told apart without colour."""
+    log_x: bool = False,
+) -> None:
+    r"""Named lines with a marker each, so that they are told apart without colour.
+
+    Arguments:
+        lines: name → (x, y).
+        x_label, y_label, title: of the axes.
+        log: whether the y axis is logarithmic.
+        log_x: whether the x axis is; it is then labelled at the first line's points.
+    """
     for (name, (x, y)), marker in zip(lines.items(), MARKERS, strict=False):
         ax.plot(x, y, marker=marker, markersize=4, label=name)
     ax.set(xlabel=x_label, ylabel=y_label, title=title)
     if log:
         ax.set_yscale("log")
+    if log_x:
+        points = list(next(iter(lines.values()))[0])
+        ax.set_xscale("log")
+        ax.set_xticks(points, [f"{p:g}" for p in points])
+        ax.minorticks_off()
     if len(lines) > 1:
         ax.legend()
 
 
 def scatter(
-    ax: Axes, z: Tensor, y: Tensor, *, names: Sequence[str] | None = None, x_label: str = "$z_1$",
-    y_label: str = "$z_2$", title: str = "",
-) -> None:  # fmt: skip
+    ax: Axes,
+    z: Tensor,
+    y: Tensor,
+    *,
+    names: Sequence[str] | None = None,
+    x_label: str = "$z_1$",
+    y_label: str = "$z_2$",
+    title: str = "",
+) -> None:
     r"""Codes in the plane, coloured by class, each class named at its median so that colour is not needed.
 
     Arguments:
@@ -147,6 +202,8 @@ def scatter(
         z[:, 1],
         c=y,
         cmap=ListedColormap([class_color(i) for i in range(n_classes)]),
+        vmin=-0.5,
+        vmax=n_classes - 0.5,
         s=4,
         alpha=0.6,
         linewidths=0,
@@ -174,6 +231,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         if len(row) != len(header):
             raise ValueError(f"the row {list(row)} has {len(row)} cells; expected {len(header)}")
     lines = [[f"{c:,.4g}" if isinstance(c, float) else str(c) for c in row] for row in rows]
-    marks = ["---:" if all(isinstance(row[j], int | float) for row in rows) else ":---" for j in range(len(header))]
-    text = "\n".join("| " + " | ".join(line) + " |" for line in [list(header), marks, *lines])
+    marks = [
+        "---:" if all(isinstance(row[j], int | float) for row in rows) else ":---"
+        for j in range(len(header))
+    ]
+    text = "\n".join(
+        "| " + " | ".join(c.replace("|", "\\|") for c in line) + " |"
+        for line in [list(header), marks, *lines]
+    )
     display({"text/markdown": text, "text/plain": text}, raw=True)

@@ -33,25 +33,35 @@ def source_text(item: Callable | type, *, doc: bool = False) -> str:
     Raises:
         TypeError: if ``item`` has no Python source.
     """
-    text = textwrap.dedent(inspect.getsource(inspect.unwrap(item) if callable(item) else item)).rstrip()
+    text = textwrap.dedent(
+        inspect.getsource(inspect.unwrap(item) if callable(item) else item)
+    ).rstrip()
     return text if doc else _shorten_docstrings(text)
 
 
 def _shorten_docstrings(text: str) -> str:
     lines = text.splitlines()
     strings = [s for s in map(_docstring, ast.walk(ast.parse(text))) if s is not None]
-    for string in sorted(strings, key=lambda s: s.lineno, reverse=True):  # from below: line numbers above stay
+    for string in sorted(
+        strings, key=lambda s: s.lineno, reverse=True
+    ):  # from below: line numbers above stay
         first = lines[string.lineno - 1].rstrip()
         quote = "'''" if first.lstrip().lstrip("rR").startswith("'''") else '"""'
         if string.end_lineno > string.lineno:
-            lines[string.lineno - 1 : string.end_lineno] = [first + " " * first.endswith(quote[0]) + quote]
+            lines[string.lineno - 1 : string.end_lineno] = [
+                first + " " * first.endswith(quote[0]) + quote
+            ]
     return "\n".join(lines)
 
 
 def _docstring(node: ast.AST) -> ast.Expr | None:
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.body:
         first = node.body[0]
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        if (
+            isinstance(first, ast.Expr)
+            and isinstance(first.value, ast.Constant)
+            and isinstance(first.value.value, str)
+        ):
             return first
     return None
 

@@ -17,7 +17,9 @@ __all__ = ["History", "check_data", "device", "fit", "generator", "seed", "shift
 
 Loss = Callable[..., "Tensor | dict[str, Tensor]"]
 
-SCHEDULES: dict[str, Callable[[float], float]] = {  # share of the updates done → share of the step size
+SCHEDULES: dict[
+    str, Callable[[float], float]
+] = {  # share of the updates done → share of the step size
     "constant": lambda done: 1.0,
     "linear": lambda done: 1 - done,
     "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
@@ -96,7 +98,9 @@ def check_data(
         n_bad = int((~torch.isfinite(x)).sum())
         raise ValueError(f"{name} holds {n_bad} values that are NaN or infinite")
     if (low is not None and smallest < low) or (high is not None and largest > high):
-        raise ValueError(f"{name} lies in [{smallest:.4g}, {largest:.4g}]; expected [{low}, {high}]")
+        raise ValueError(
+            f"{name} lies in [{smallest:.4g}, {largest:.4g}]; expected [{low}, {high}]"
+        )
     return x
 
 
@@ -169,7 +173,9 @@ def fit(
         FloatingPointError: if a term is not finite after an epoch; the message names model, epoch and term.
     """
     if epochs < 0 or batch_size < 1 or not lr > 0:
-        raise ValueError(f"epochs, batch_size, lr are {epochs}, {batch_size}, {lr}; expected ≥ 0, ≥ 1, > 0")
+        raise ValueError(
+            f"epochs, batch_size, lr are {epochs}, {batch_size}, {lr}; expected ≥ 0, ≥ 1, > 0"
+        )
     if steps is not None and steps < 0:
         raise ValueError(f"steps is {steps}; expected ≥ 0")
     if schedule not in SCHEDULES:
@@ -179,7 +185,9 @@ def fit(
         raise ValueError(f"{type(model).__name__} has no parameter to train")
     where = parameters[0].device
     data, n = _on_device(x, where, "x")
-    held_out, _ = _on_device(validation, where, "validation") if validation is not None else (None, 0)
+    held_out, _ = (
+        _on_device(validation, where, "validation") if validation is not None else (None, 0)
+    )
     loss = loss or model.loss
     if optimizer is None:
         optimizer = _adam
@@ -191,7 +199,11 @@ def fit(
     n_steps = epochs * n_batches if steps is None else steps
     epochs = math.ceil(n_steps / n_batches)
     bar = tqdm(
-        total=epochs, initial=history.n_epochs, unit="epoch", desc=type(model).__name__, disable=not _shown(progress)
+        total=epochs,
+        initial=history.n_epochs,
+        unit="epoch",
+        desc=type(model).__name__,
+        disable=not _shown(progress),
     )
     try:
         while history.n_epochs < epochs:
@@ -208,14 +220,19 @@ def fit(
                 opt.zero_grad(set_to_none=True)
                 terms["loss"].backward()
                 opt.step()
-                for name, term in terms.items():  # stays on the device: one transfer an epoch, not one a step
+                for (
+                    name,
+                    term,
+                ) in terms.items():  # stays on the device: one transfer an epoch, not one a step
                     weighted = term.detach() * len(rows)
                     sums[name] = sums[name] + weighted if name in sums else weighted
             means = {name: (total / len(order)).item() for name, total in sums.items()}
             model.eval()
             if held_out is not None:
                 with torch.no_grad():
-                    means |= {f"validation {k}": v.item() for k, v in _terms(loss(*held_out)).items()}
+                    means |= {
+                        f"validation {k}": v.item() for k, v in _terms(loss(*held_out)).items()
+                    }
             for name, mean in means.items():
                 if not math.isfinite(mean):
                     raise FloatingPointError(
@@ -245,14 +262,27 @@ def _adam(parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
 
 
 def _terms(value: "Tensor | dict[str, Tensor]") -> dict[str, Tensor]:
-    return value if isinstance(value, dict) else {"loss": value}
+    terms = value if isinstance(value, dict) else {"loss": value}
+    if "loss" not in terms:
+        raise ValueError(
+            f"the loss returned the terms {', '.join(terms)}; expected 'loss' among them"
+        )
+    return terms
 
 
-def _on_device(x: Tensor | Sequence[Tensor], where: torch.device, name: str) -> tuple[list[Tensor], int]:
+def _on_device(
+    x: Tensor | Sequence[Tensor], where: torch.device, name: str
+) -> tuple[list[Tensor], int]:
     tensors = [x] if isinstance(x, Tensor) else list(x)
+    if not all(isinstance(t, Tensor) for t in tensors):
+        raise ValueError(
+            f"{name} is {type(x).__name__}; expected a tensor or a sequence of tensors"
+        )
     lengths = {len(t) for t in tensors}
     if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(f"{name} has {[tuple(t.shape) for t in tensors]}; expected equal lengths of at least 1")
+        raise ValueError(
+            f"{name} has {[tuple(t.shape) for t in tensors]}; expected equal lengths of at least 1"
+        )
     for t in tensors:
         if t.is_floating_point():
             check_data(t, name, n_dims=t.ndim)
@@ -287,9 +317,13 @@ def _save(path: Path, model: nn.Module, opt: torch.optim.Optimizer, history: His
 def _resume(path: Path, model: nn.Module, opt: torch.optim.Optimizer) -> History:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        name, weights, *_ = (state[key] for key in ("name", "model", "optimizer", "history", "rng", "cuda"))
+        name, weights, *_ = (
+            state[key] for key in ("name", "model", "optimizer", "history", "rng", "cuda")
+        )
     except Exception as error:
-        raise ValueError(f"{path}: no checkpoint of lectool, or a damaged one ({type(error).__name__})") from error
+        raise ValueError(
+            f"{path}: no checkpoint of lectool, or a damaged one ({type(error).__name__})"
+        ) from error
     own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     saved = {key: tuple(value.shape) for key, value in weights.items()}
     if name != type(model).__name__ or own != saved:

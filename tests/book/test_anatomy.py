@@ -54,7 +54,9 @@ def headings(nb):
 
 def section(nb, title):
     """The text below a `##` heading, up to the next one."""
-    found = re.search(rf"^## {re.escape(title)} *$\n(.*?)(?=^## |\Z)", prose(nb), flags=re.MULTILINE | re.DOTALL)
+    found = re.search(
+        rf"^## {re.escape(title)} *$\n(.*?)(?=^## |\Z)", prose(nb), flags=re.MULTILINE | re.DOTALL
+    )
     return found[1] if found else ""
 
 
@@ -103,7 +105,9 @@ def opens_with_a_paragraph(nb):
 
 
 def says_three_abilities(nb):
-    found = re.search(r"you will be able to[^\n]*\n+((?:[-*] .+\n?(?: {2,}.+\n?)*)+)", opening(nb), re.IGNORECASE)
+    found = re.search(
+        r"you will be able to[^\n]*\n+((?:[-*] .+\n?(?: {2,}.+\n?)*)+)", opening(nb), re.IGNORECASE
+    )
     n_items = len(re.findall(r"^[-*] ", found[1], flags=re.MULTILINE)) if found else 0
     if n_items != 3:
         yield f"'You will be able to' is followed by a list of {n_items}, expected 3"
@@ -140,9 +144,15 @@ def plotting_names(nb):
             if isinstance(node, ast.ImportFrom) and node.module == "lectool.plot":
                 names |= {item.asname or item.name for item in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module == "lectool":
-                prefixes |= {f"{item.asname or item.name}." for item in node.names if item.name == "plot"}
+                prefixes |= {
+                    f"{item.asname or item.name}." for item in node.names if item.name == "plot"
+                }
             elif isinstance(node, ast.Import):
-                prefixes |= {f"{item.asname or item.name}." for item in node.names if item.name == "lectool.plot"}
+                prefixes |= {
+                    f"{item.asname or item.name}."
+                    for item in node.names
+                    if item.name == "lectool.plot"
+                }
     return names, tuple(prefixes)
 
 
@@ -157,7 +167,11 @@ def describes_its_figures(nb):
                 yield f"cell {number}: explore(…) without alt="
         made = {name for name, _ in calls(cell, inside_functions=False)}
         drawn = {name for name in made if name in imported or name.startswith(prefixes)}
-        drawn = {name for name in drawn if name.split(".")[-1] not in DRAWS_NOTHING and ".rcParams" not in name}
+        drawn = {
+            name
+            for name in drawn
+            if name.split(".")[-1] not in DRAWS_NOTHING and ".rcParams" not in name
+        }
         if drawn and "explore" not in made and len(alt) < 15:
             yield f"cell {number}: {', '.join(sorted(drawn))} makes a figure; metadata mystnb.image.alt is {alt!r}"
 
@@ -169,7 +183,9 @@ def closes_in_order(nb):
 
 
 def compares_methods_in_a_table(nb):
-    written = re.search(r"^\|.+\|\n\|[ :|-]+\|\n(\|.+\|\n?){2,}", section(nb, "Side by side"), flags=re.MULTILINE)
+    written = re.search(
+        r"^\|.+\|\n\|[ :|-]+\|\n(\|.+\|\n?){2,}", section(nb, "Side by side"), flags=re.MULTILINE
+    )
     here, printed = False, False
     for cell in nb.cells:
         if cell.cell_type == "markdown":
@@ -189,12 +205,16 @@ def has_corrections(nb):
 def has_exercises_with_solutions(nb):
     text = section(nb, "Exercises")
     starts = list(re.finditer(r"^(?:#{3,4} +|\*\*)(?:Exercise )?(\d+)\b", text, flags=re.MULTILINE))
-    if [int(start[1]) for start in starts] != list(range(1, len(starts) + 1)) or not 4 <= len(starts) <= 6:
+    if [int(start[1]) for start in starts] != list(range(1, len(starts) + 1)) or not 4 <= len(
+        starts
+    ) <= 6:
         yield f"exercises are numbered {[int(s[1]) for s in starts]}, expected 1 to 4, 5 or 6"
     ends = [start.start() for start in starts[1:]] + [len(text)]
     for start, end in zip(starts, ends, strict=True):
         part = text[start.start() : end]
-        folded = re.findall(r"<details>\s*<summary>[^<]*\S[^<]*</summary>\n\s*\n(.+?)</details>", part, re.DOTALL)
+        folded = re.findall(
+            r"<details>\s*<summary>[^<]*\S[^<]*</summary>\n\s*\n(.+?)</details>", part, re.DOTALL
+        )
         if len(folded) != 1 or len(folded[0].split()) < 3:
             yield f"exercise {start[1]} is not followed by one folded solution (a blank line after </summary>)"
         elif len(part.split("<details>")[0].split()) < 8:
@@ -228,7 +248,9 @@ def is_portable_markdown(nb):
 
 def keeps_cells_short(nb):
     for position, cell in enumerate(code(nb)):
-        n_statements = len([line for line in ast.unparse(parsed(cell)).splitlines() if line.strip()])
+        n_statements = len(
+            [line for line in ast.unparse(parsed(cell)).splitlines() if line.strip()]
+        )
         n_lines = len(cell.source.splitlines())
         if n_statements > MAX_STATEMENTS or n_lines > MAX_LINES:
             limits = f"at most {MAX_STATEMENTS} in {MAX_LINES} are allowed"
@@ -336,13 +358,21 @@ def good():
         new_code_cell(
             "import matplotlib.pyplot as plt\nfrom lectool.plot import (\n    grid, style)\nstyle()\nseed(0)"
         ),
-        new_markdown_cell("## An idea\n\nFrom $x$ to\n\n$$z = W x .$$\n\n```python\n# not a title\n```"),
+        new_markdown_cell(
+            "## An idea\n\nFrom $x$ to\n\n$$z = W x .$$\n\n```python\n# not a title\n```"
+        ),
         new_code_cell("plt.plot([1, 2])\nplt.show()", metadata={**alt, "tags": ["thumbnail"]}),
         new_code_cell("grid(x)", metadata=copy.deepcopy(alt)),
-        new_code_cell("def draw(k):\n    plt.plot([k, 2])\n\nexplore(draw, alt='k is {k}', k=[1, 2])"),
+        new_code_cell(
+            "def draw(k):\n    plt.plot([k, 2])\n\nexplore(draw, alt='k is {k}', k=[1, 2])"
+        ),
         new_code_cell("\n".join(f"claim('sentence {i}', {i}, '<', n)" for i in range(4))),
-        new_markdown_cell("## Side by side\n\n| method | cost |\n| --- | --- |\n| PCA | 1 |\n| AE | 2 |"),
-        new_markdown_cell("## Corrections to the slides\n\n" + "A common form is wrong, and this is why. " * 2),
+        new_markdown_cell(
+            "## Side by side\n\n| method | cost |\n| --- | --- |\n| PCA | 1 |\n| AE | 2 |"
+        ),
+        new_markdown_cell(
+            "## Corrections to the slides\n\n" + "A common form is wrong, and this is why. " * 2
+        ),
         new_markdown_cell("## Exercises\n\n" + exercises),
         new_markdown_cell("## Further reading\n\n- Somebody (2006), [the list](../references.md)."),
     ]
@@ -365,7 +395,10 @@ def without(index):
 DAMAGES = [
     (has_one_title, replaced(2, "## An idea", "# An idea")),
     (has_one_title, replaced(0, "# A chapter", "A chapter")),
-    (opens_with_a_paragraph, replaced(0, "A sentence that makes one want to go on. " * 4, "Short.")),
+    (
+        opens_with_a_paragraph,
+        replaced(0, "A sentence that makes one want to go on. " * 4, "Short."),
+    ),
     (opens_with_a_paragraph, replaced(0, "A sentence", "A sentence on $k$")),
     (says_three_abilities, replaced(0, "- check it.", "")),
     (says_three_abilities, replaced(0, "- check it.", "- check it.\n- sell it.")),
@@ -378,7 +411,10 @@ DAMAGES = [
     (has_a_slider, without(5)),
     (describes_its_figures, lambda nb: nb.cells[3].metadata.pop("mystnb")),
     (describes_its_figures, lambda nb: nb.cells[4].metadata.pop("mystnb")),
-    (describes_its_figures, lambda nb: nb.cells[3].metadata["mystnb"]["image"].update(alt="A plot")),
+    (
+        describes_its_figures,
+        lambda nb: nb.cells[3].metadata["mystnb"]["image"].update(alt="A plot"),
+    ),
     (describes_its_figures, replaced(5, "alt='k is {k}', ", "")),
     (closes_in_order, without(8)),
     (closes_in_order, lambda nb: nb.cells.append(new_markdown_cell("## Afterword\n\nText."))),
@@ -390,10 +426,18 @@ DAMAGES = [
     (has_exercises_with_solutions, replaced(9, "<details>", "")),
     (has_exercises_with_solutions, replaced(9, "</summary>\n\n", "</summary>\n")),
     (has_exercises_with_solutions, replaced(9, "One more eigenvalue is kept.", "")),
-    (has_exercises_with_solutions, replaced(9, "Show that the error falls when k grows by one.", "Why?")),
+    (
+        has_exercises_with_solutions,
+        replaced(9, "Show that the error falls when k grows by one.", "Why?"),
+    ),
     (has_further_reading, replaced(10, "- Somebody", "Somebody")),
     (holds_no_outputs, lambda nb: nb.cells[3].update(execution_count=1)),
-    (holds_no_outputs, lambda nb: nb.cells[3].outputs.append({"output_type": "stream", "name": "stdout", "text": "1"})),
+    (
+        holds_no_outputs,
+        lambda nb: nb.cells[3].outputs.append(
+            {"output_type": "stream", "name": "stdout", "text": "1"}
+        ),
+    ),
     (is_portable_markdown, replaced(2, "From $x$", "{math}`x`")),
     (is_portable_markdown, replaced(2, "```python", "```{note}")),
     (is_portable_markdown, replaced(2, "From $x$", ":::note\nx\n:::")),
@@ -416,11 +460,16 @@ def test_rule_accepts_a_good_notebook(rule):
 
 def test_a_printed_table_of_methods_will_do():
     nb = good()
-    nb.cells[7:8] = [new_markdown_cell("## Side by side"), new_code_cell("plot.table(['method'], rows)")]
+    nb.cells[7:8] = [
+        new_markdown_cell("## Side by side"),
+        new_code_cell("plot.table(['method'], rows)"),
+    ]
     assert list(compares_methods_in_a_table(nb)) == []
 
 
-@pytest.mark.parametrize(("rule", "damage"), DAMAGES, ids=[f"{r.__name__}-{i}" for i, (r, _) in enumerate(DAMAGES)])
+@pytest.mark.parametrize(
+    ("rule", "damage"), DAMAGES, ids=[f"{r.__name__}-{i}" for i, (r, _) in enumerate(DAMAGES)]
+)
 def test_rule_sees_the_damage(rule, damage):
     nb = good()
     damage(nb)

@@ -17,7 +17,13 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-CLAIM = {"sentence": "Two is less than three", "left": 2.0, "op": "<", "right": 3.0, "numbers": "2 < 3"}
+CLAIM = {
+    "sentence": "Two is less than three",
+    "left": 2.0,
+    "op": "<",
+    "right": 3.0,
+    "numbers": "2 < 3",
+}
 PAGES = {
     "index": "# Book\n\n```{hero}\n```\n\n```{chapter-cards}\n```\n",
     "claims": "# Claims\n\n```{claims-table}\n```\n",
@@ -31,29 +37,44 @@ def png(width, height, colour="red"):
 
 
 def display(**data):
-    return new_output("display_data", {name.replace("_", "/", 1): value for name, value in data.items()})
+    return new_output(
+        "display_data", {name.replace("_", "/", 1): value for name, value in data.items()}
+    )
 
 
 def chapter(number, *, sentence=CLAIM["sentence"], hero=False):
     """A chapter with its outputs."""
     figure = {"mystnb": {"image": {"alt": "A red field."}}, "tags": ["thumbnail"]}
     claimed = display(text_html=f'<p class="claim">✓ {sentence} 2 &lt; 3</p>', text_plain=sentence)
-    claimed.data[book.CLAIM_MIME] = {**CLAIM, "sentence": sentence, "scale": "quick", "data": "MNIST"}
+    claimed.data[book.CLAIM_MIME] = {
+        **CLAIM,
+        "sentence": sentence,
+        "scale": "quick",
+        "data": "MNIST",
+    }
     cells = [
         new_markdown_cell(
             f"# {number} Chapter & verse\n\nOne sentence. A second one.\n\n≈ 3 s on two CPU cores · MNIST"
         ),
-        new_code_cell("draw()", metadata=figure, outputs=[display(image_png=png(1200, 500), text_plain="figure")]),
+        new_code_cell(
+            "draw()",
+            metadata=figure,
+            outputs=[display(image_png=png(1200, 500), text_plain="figure")],
+        ),
         new_markdown_cell("## A section"),
         new_code_cell("claim()", outputs=[claimed]),
     ]
     if hero:
         pad = '<figure class="latent-pad"><canvas></canvas></figure>'
-        cells.append(new_code_cell("pad()", metadata={"tags": ["hero"]}, outputs=[display(text_html=pad)]))
+        cells.append(
+            new_code_cell("pad()", metadata={"tags": ["hero"]}, outputs=[display(text_html=pad)])
+        )
     for count, cell in enumerate([c for c in cells if c.cell_type == "code"], start=1):
         cell.execution_count = count
     kernel = {"name": "python3", "display_name": "Python 3"}
-    return new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
+    return new_notebook(
+        cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}}
+    )
 
 
 class Book:
@@ -61,9 +82,13 @@ class Book:
         self.folder = folder
         (folder / "chapters").mkdir()
         shutil.copytree(ROOT / "_static", folder / "_static")
-        shutil.copytree(ROOT / "_ext", folder / "_ext", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / "_ext", folder / "_ext", ignore=shutil.ignore_patterns("__pycache__")
+        )
         config = (ROOT / "_config.yml").read_text(encoding="utf-8")
-        config = config.replace("      - sphinx-mathjax-offline\n", "")  # 24 MB to copy, and no formula here
+        config = config.replace(
+            "      - sphinx-mathjax-offline\n", ""
+        )  # 24 MB to copy, and no formula here
         (folder / "_config.yml").write_text(config, encoding="utf-8")
         for name, text in PAGES.items():
             (folder / f"{name}.md").write_text(text, encoding="utf-8")
@@ -75,7 +100,9 @@ class Book:
         """Writes a chapter without its outputs, and the outputs into the cache."""
         executed = self.folder / "executed.ipynb"
         nbformat.write(notebook, executed)
-        get_cache(str(self.folder / "_build" / ".jupyter_cache")).cache_notebook_file(str(executed), overwrite=True)
+        get_cache(str(self.folder / "_build" / ".jupyter_cache")).cache_notebook_file(
+            str(executed), overwrite=True
+        )
         executed.unlink()
         bare = nbformat.from_dict(notebook)
         for cell in bare.cells:
@@ -94,7 +121,10 @@ class Book:
         return done.stdout
 
     def page(self, name):
-        return BeautifulSoup((self.folder / "_build/html" / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
+        return BeautifulSoup(
+            (self.folder / "_build/html" / f"{name}.html").read_text(encoding="utf-8"),
+            "html.parser",
+        )
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +143,10 @@ def built(tmp_path_factory):
 
 def test_cards(built):
     cards = built.page("index").select(".chapter-card")
-    assert [card.h3.get_text(" ", strip=True) for card in cards] == ["01 Chapter & verse", "02 Chapter & verse"]
+    assert [card.h3.get_text(" ", strip=True) for card in cards] == [
+        "01 Chapter & verse",
+        "02 Chapter & verse",
+    ]
     assert cards[0].find_all("p")[0].get_text() == "One sentence. A second one."
     assert cards[0].select_one(".time").get_text() == "≈ 3 s on two CPU cores · MNIST"
     assert cards[0].h3.a["href"] == "chapters/01-one.html"
@@ -127,8 +160,13 @@ def test_claims(built):
     assert page.select_one(".claims-summary").get_text() == (
         "2 claims in 2 chapters, checked in this build; data: MNIST; scale: quick."
     )
-    rows = [[cell.get_text(strip=True) for cell in row.select("td")] for row in page.select("tbody tr")]
-    assert rows == [["Two is less than three", "2 < 3", "A section"], ["Another", "2 < 3", "A section"]]
+    rows = [
+        [cell.get_text(strip=True) for cell in row.select("td")] for row in page.select("tbody tr")
+    ]
+    assert rows == [
+        ["Two is less than three", "2 < 3", "A section"],
+        ["Another", "2 < 3", "A section"],
+    ]
     assert page.select_one("tbody a")["href"] == "chapters/01-one.html#a-section"
     assert built.page("chapters/01-one").find(id="a-section")
 
@@ -154,7 +192,9 @@ def test_new_outputs_of_an_unchanged_notebook_reach_the_pages(built):
     assert "Measured again" in built.page("chapters/01-one").get_text()
     assert "Measured again" in built.page("claims").get_text()
     pictures = sorted((built.folder / "_build/html/_images").glob("card-01-*"))
-    assert [f"_images/{p.name}" for p in pictures] == [built.page("index").select(".chapter-card img")[0]["src"]]
+    assert [f"_images/{p.name}" for p in pictures] == [
+        built.page("index").select(".chapter-card img")[0]["src"]
+    ]
 
 
 def test_the_moving_picture_of_a_chapter(built):
@@ -170,9 +210,7 @@ def test_the_moving_picture_of_a_chapter(built):
 
 
 def test_opening_is_plain_text():
-    source = (
-        "# 3 A *title*\n\nText with `code`, $k$ and a\n[link](x.md).\n\nMore.\n\n≈ 9 s on two CPU cores · two moons"
-    )
+    source = "# 3 A *title*\n\nText with `code`, $k$ and a\n[link](x.md).\n\nMore.\n\n≈ 9 s on two CPU cores · two moons"
     assert book.opening(source) == (
         "A title",
         "Text with code, k and a link.",

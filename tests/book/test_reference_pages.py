@@ -15,7 +15,18 @@ import lectool
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("[0-9][0-9]-*.ipynb"))
-SHARED = {"claims", "data", "explore", "metrics", "nets", "pads", "plot", "scale", "source", "train"}
+SHARED = {
+    "claims",
+    "data",
+    "explore",
+    "metrics",
+    "nets",
+    "pads",
+    "plot",
+    "scale",
+    "source",
+    "train",
+}
 TOOLS = {"assign", "check"}
 URL = re.compile(r"https?://(?:[^\s<>()\[\]\"'`|\\]|\([^\s<>()\[\]\"'`|\\]*\))+")
 
@@ -28,7 +39,9 @@ def rows(text):
     """The body rows of all tables of a page, as lists of cells."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     heads = {number - 1 for number, line in enumerate(lines) if re.fullmatch(r"[| :-]+", line)}
-    kept = [line for number, line in enumerate(lines) if number not in heads and number - 1 not in heads]
+    kept = [
+        line for number, line in enumerate(lines) if number not in heads and number - 1 not in heads
+    ]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in kept]
 
 
@@ -90,7 +103,9 @@ def test_method_exists_and_is_explained(row):
 @pytest.mark.parametrize("topic", topics())
 def test_everything_public_is_listed_among_the_methods(topic):
     listed = {name for row in METHODS for name in names(row[2])}
-    public = {f"lectool.{topic}.{name}" for name in importlib.import_module(f"lectool.{topic}").__all__}
+    public = {
+        f"lectool.{topic}.{name}" for name in importlib.import_module(f"lectool.{topic}").__all__
+    }
     assert public - listed == set()
 
 
@@ -138,7 +153,10 @@ def sources():
             yield path.name, path.read_text(encoding="utf-8")
         elif path:
             cells = nbformat.read(path, as_version=4).cells
-            yield path.name, "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+            yield (
+                path.name,
+                "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown"),
+            )
 
 
 def outside_links():
@@ -159,7 +177,11 @@ def malformed(url):
 
 
 def repeated(links):
-    return [url for url, n in Counter(url.split("#")[0].rstrip("/") for _, url in links).items() if n > 1]
+    return [
+        url
+        for url, n in Counter(url.split("#")[0].rstrip("/") for _, url in links).items()
+        if n > 1
+    ]
 
 
 def test_links_out_are_well_formed():
@@ -178,7 +200,13 @@ def test_references_are_on_their_page():
 
 @pytest.mark.parametrize(
     "url",
-    ["http://example.org/a", "https://example/a", "https://example.org//a", "https://example.org/a(b", "https:///a"],
+    [
+        "http://example.org/a",
+        "https://example/a",
+        "https://example.org//a",
+        "https://example.org/a(b",
+        "https:///a",
+    ],
 )
 def test_a_malformed_link_is_seen(url):
     assert list(malformed(url))

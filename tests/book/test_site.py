@@ -15,11 +15,26 @@ ROOT = Path(__file__).parents[2]
 SITE = Path(os.environ.get("LECTOOL_SITE") or ROOT / "_build" / "html")
 MAX_BYTES = 3_000_000
 BUILT = sorted(SITE.rglob("*.html")) if SITE.exists() else []
-PAGES = [path.relative_to(SITE).as_posix() for path in BUILT if not path.relative_to(SITE).parts[0].startswith("_")]
+PAGES = [
+    path.relative_to(SITE).as_posix()
+    for path in BUILT
+    if not path.relative_to(SITE).parts[0].startswith("_")
+]
 CHAPTERS = [page for page in PAGES if re.fullmatch(r"chapters/\d\d-.+\.html", page)]
-LOADING = {"stylesheet", "icon", "shortcut icon", "preload", "modulepreload", "prefetch", "preconnect", "dns-prefetch"}
+LOADING = {
+    "stylesheet",
+    "icon",
+    "shortcut icon",
+    "preload",
+    "modulepreload",
+    "prefetch",
+    "preconnect",
+    "dns-prefetch",
+}
 
-pytestmark = pytest.mark.skipif(not PAGES, reason="there is no built site: run `make book` first, or set LECTOOL_SITE")
+pytestmark = pytest.mark.skipif(
+    not PAGES, reason="there is no built site: run `make book` first, or set LECTOOL_SITE"
+)
 cache = {}
 
 
@@ -41,7 +56,12 @@ def broken_links(page, html, site=SITE):
     for element in html.find_all(True):
         for target in filter(None, (element.get("href"), element.get("src"))):
             parts = urlsplit(target)
-            if parts.scheme or parts.netloc or target in ("#", "") or element.find_parent(class_="MathJax"):
+            if (
+                parts.scheme
+                or parts.netloc
+                or target in ("#", "")
+                or element.find_parent(class_="MathJax")
+            ):
                 continue
             path = (site / page).parent / unquote(parts.path) if parts.path else site / page
             path = path / "index.html" if path.is_dir() else path
@@ -57,7 +77,9 @@ def broken_links(page, html, site=SITE):
 def pictures_without_words(page, html):
     for image in html.find_all("img"):
         alt = image.get("alt", "").strip()
-        if len(alt) < 3 or re.search(r"\.(?:png|svg|webp|jpe?g|gif)$|_images/|jupyter_execute|[\\/]\w+[\\/]", alt):
+        if len(alt) < 3 or re.search(
+            r"\.(?:png|svg|webp|jpe?g|gif)$|_images/|jupyter_execute|[\\/]\w+[\\/]", alt
+        ):
             yield f"img {image.get('src', '')[:60]} has the alt text {alt!r}"
     for canvas in html.find_all("canvas"):
         if canvas.get("role") != "img" or not canvas.get("aria-label", "").strip():
@@ -66,25 +88,42 @@ def pictures_without_words(page, html):
 
 def addresses_that_load(page, html):
     """What the page fetches from another host when it is opened."""
-    for element in html.find_all(["script", "img", "iframe", "source", "video", "audio", "embed", "object", "link"]):
-        if element.name == "link" and not LOADING & {" ".join(element.get("rel", [])), *element.get("rel", [])}:
+    for element in html.find_all(
+        ["script", "img", "iframe", "source", "video", "audio", "embed", "object", "link"]
+    ):
+        if element.name == "link" and not LOADING & {
+            " ".join(element.get("rel", [])),
+            *element.get("rel", []),
+        }:
             continue
-        for target in (element.get("src"), element.get("srcset"), element.get("data"), element.get("href")):
+        for target in (
+            element.get("src"),
+            element.get("srcset"),
+            element.get("data"),
+            element.get("href"),
+        ):
             if target and re.match(r"(?:https?:)?//", target):
                 yield f"{element.name} loads {target}"
     for style in html.find_all("style"):
-        for target in re.findall(r"(?:@import|url\()\s*[\"']?((?:https?:)?//[^\"')\s]+)", style.get_text()):
+        for target in re.findall(
+            r"(?:@import|url\()\s*[\"']?((?:https?:)?//[^\"')\s]+)", style.get_text()
+        ):
             yield f"a style loads {target}"
 
 
 def paths_of_this_machine(page, html):
     text = re.sub(r"data:[\w/+.;-]+,[^\"'\s<>]*|[A-Za-z0-9+/=]{200,}", "", str(html))
-    homes = {str(ROOT), str(Path.home()), sys.prefix, tempfile.gettempdir()} - {"/", "/root", "/tmp"}
+    homes = {str(ROOT), str(Path.home()), sys.prefix, tempfile.gettempdir()} - {
+        "/",
+        "/root",
+        "/tmp",
+    }
     for home in homes:
         if home in text:
             yield f"names {home}"
     if found := re.search(
-        r"(?<![\w.:/-])(?:/(?:home|root|Users|tmp|private|workspace)/|[A-Z]:\\\\?Users)[\w.\\/-]+", text
+        r"(?<![\w.:/-])(?:/(?:home|root|Users|tmp|private|workspace)/|[A-Z]:\\\\?Users)[\w.\\/-]+",
+        text,
     ):
         yield f"names {found[0]}"
 
@@ -96,7 +135,9 @@ def too_heavy(page, html, site=SITE):
 
 def failures_in_outputs(page, html):
     for output in html.select(".cell_output"):
-        if "Traceback (most recent call last)" in output.get_text() or output.select(".output.traceback"):
+        if "Traceback (most recent call last)" in output.get_text() or output.select(
+            ".output.traceback"
+        ):
             yield f"an output shows an error: {text_of(output)[:80]}"
 
 
@@ -118,7 +159,9 @@ def test_page(check, page):
 
 def test_own_style_sheets_load_nothing_from_elsewhere():
     for path in (ROOT / "_static").rglob("*.css"):
-        assert not re.search(r"(?:@import|url\()\s*[\"']?(?:https?:)?//", path.read_text(encoding="utf-8")), path.name
+        assert not re.search(
+            r"(?:@import|url\()\s*[\"']?(?:https?:)?//", path.read_text(encoding="utf-8")
+        ), path.name
 
 
 def test_no_script_lies_in_static():
@@ -175,8 +218,12 @@ def test_chapter_can_be_launched_and_downloaded(page):
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     repository = config["repository"]["url"].removeprefix("https://github.com/")
     branch = config["repository"]["branch"]
-    assert f"https://colab.research.google.com/github/{repository}/blob/{branch}/{notebook}" in links
-    assert any(link.startswith(f"https://mybinder.org/v2/gh/{repository}/{branch}?") for link in links)
+    assert (
+        f"https://colab.research.google.com/github/{repository}/blob/{branch}/{notebook}" in links
+    )
+    assert any(
+        link.startswith(f"https://mybinder.org/v2/gh/{repository}/{branch}?") for link in links
+    )
     assert f"../_sources/{notebook}" in links
 
 
@@ -230,7 +277,9 @@ def test_check_accepts_a_sound_page(check, tmp_path):
     assert complaints(check, SOUND, tmp_path) == []
 
 
-@pytest.mark.parametrize(("check", "old", "new"), DAMAGES, ids=[f"{d[0].__name__}-{i}" for i, d in enumerate(DAMAGES)])
+@pytest.mark.parametrize(
+    ("check", "old", "new"), DAMAGES, ids=[f"{d[0].__name__}-{i}" for i, d in enumerate(DAMAGES)]
+)
 def test_check_sees_the_damage(check, old, new, tmp_path):
     assert old in SOUND
     assert complaints(check, SOUND.replace(old, new, 1), tmp_path)

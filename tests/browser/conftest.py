@@ -62,7 +62,9 @@ def browser():
 
     path = find_chromium(install=False)
     if path is None:
-        pytest.skip("no Chromium was found: put one on the PATH or run `playwright install chromium`")
+        pytest.skip(
+            "no Chromium was found: put one on the PATH or run `playwright install chromium`"
+        )
     with sync_api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=ARGS)
         yield chromium
@@ -112,9 +114,14 @@ def look_at(browser, address):
 
         context.route("**/*", route)
         result.page.on("pageerror", lambda error: result.errors.append(str(error)))
-        result.page.on("console", lambda m: result.errors.append(m.text) if m.type == "error" else None)
+        result.page.on(
+            "console", lambda m: result.errors.append(m.text) if m.type == "error" else None
+        )
         result.page.on("requestfailed", lambda r: result.errors.append(f"could not load {r.url}"))
-        result.page.on("response", lambda r: result.errors.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+        result.page.on(
+            "response",
+            lambda r: result.errors.append(f"{r.status} {r.url}") if r.status >= 400 else None,
+        )
         result.page.goto(f"{base}/{name}")
         yield result
         context.close()

@@ -102,7 +102,9 @@ def test_dark_mode_can_be_chosen(opened):
             backgrounds = opened.page.locator(".cell_output img, figure.explore img").evaluate_all(
                 "images => images.map(i => getComputedStyle(i).backgroundColor)"
             )
-            assert set(backgrounds) <= {"rgb(255, 255, 255)"}, "black axes on a dark page cannot be read"
+            assert set(backgrounds) <= {"rgb(255, 255, 255)"}, (
+                "black axes on a dark page cannot be read"
+            )
     assert {"dark", "light"} <= themes
 
 
@@ -124,8 +126,12 @@ def test_sliders_move_by_keyboard(opened):
             assert state(slider) == states[-1]
             for s in states:
                 assert s["said"] == s["shown"]
-            assert len({s["shown"] for s in states}) == len(states), "two positions show the same value"
-            assert len({s["source"] for s in states}) >= 2, f"no step of this slider changes the picture: {states[0]}"
+            assert len({s["shown"] for s in states}) == len(states), (
+                "two positions show the same value"
+            )
+            assert len({s["source"] for s in states}) >= 2, (
+                f"no step of this slider changes the picture: {states[0]}"
+            )
             alts |= {s["alt"] for s in states}
             slider.press("Home")
         assert len(alts) >= 2, f"the alt text does not follow the sliders: {alts}"
@@ -197,7 +203,9 @@ def test_pads_move_by_mouse(opened):
             shown.append(tuple(readout(pad)))
         mouse.up()
         assert len(set(seen)) == 3 and len(set(shown)) == 3
-        assert len({drawn[-1] for drawn in seen}) == 3, "the decoded picture does not follow the point"
+        assert len({drawn[-1] for drawn in seen}) == 3, (
+            "the decoded picture does not follow the point"
+        )
         mouse.move(x + 0.1 * width, y)
         assert tuple(canvases(pad)) == seen[-1], "the pad follows a mouse whose button is up"
 

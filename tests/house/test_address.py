@@ -38,14 +38,20 @@ def test_address_is_complete():
 @pytest.mark.parametrize(
     ("file", "line"),
     [
-        ("README.md", "[open](https://colab.research.google.com/github/someone/else/blob/main/chapters/01-pca.ipynb)"),
+        (
+            "README.md",
+            "[open](https://colab.research.google.com/github/someone/else/blob/main/chapters/01-pca.ipynb)",
+        ),
         ("README.md", "[open](https://mybinder.org/v2/gh/{o}/{n}/v0.0.1)"),
         ("index.md", "[code](https://github.com/{o}/another)"),
         ("index.md", "[code](https://github.com/another/{n})"),
         ("index.md", "[page](https://github.com/{o}/{n}/blob/main/no/such/file.md)"),
         ("CONTRIBUTING.md", 'pip install "lectool @ git+https://github.com/{o}/{n}@v0.0.1"'),
         ("CONTRIBUTING.md", 'pip install "lectool @ git+https://github.com/fork/other@{t}"'),
-        ("notes.ipynb", '{{"source": "%pip install -q \\"lectool @ git+https://github.com/{o}/{n}\\""}}'),
+        (
+            "notes.ipynb",
+            '{{"source": "%pip install -q \\"lectool @ git+https://github.com/{o}/{n}\\""}}',
+        ),
     ],
 )
 def test_a_wrong_link_is_seen(copy, file, line):
@@ -57,7 +63,9 @@ def test_a_wrong_link_is_seen(copy, file, line):
 
 def test_links_to_other_projects_are_left_alone(copy):
     with (copy / "index.md").open("a", encoding="utf8") as opened:
-        opened.write("\nSee https://github.com/pytorch/examples and https://github.com/karpathy/minGPT.\n")
+        opened.write(
+            "\nSee https://github.com/pytorch/examples and https://github.com/karpathy/minGPT.\n"
+        )
     assert address.disagreements(copy) == []
     address.change(copy, NEW)
     text = (copy / "index.md").read_text("utf8")
@@ -69,14 +77,33 @@ def test_the_command_changes_every_file(copy):
     notebook = copy / "chapters" / "99-made-up.ipynb"
     notebook.parent.mkdir(exist_ok=True)
     source = ["import sys\n", 'if "google.colab" in sys.modules:\n', f"    {old.install}"]
-    cell = {"cell_type": "code", "source": source, "metadata": {}, "outputs": [], "execution_count": None, "id": "a"}
-    notebook.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}), "utf8")
-    held = [p for p in address.text_files(copy) if re.search(address.BEFORE + old.repo, p.read_text("utf8"))]
+    cell = {
+        "cell_type": "code",
+        "source": source,
+        "metadata": {},
+        "outputs": [],
+        "execution_count": None,
+        "id": "a",
+    }
+    notebook.write_text(
+        json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}), "utf8"
+    )
+    held = [
+        p
+        for p in address.text_files(copy)
+        if re.search(address.BEFORE + old.repo, p.read_text("utf8"))
+    ]
 
     changed = address.change(copy, NEW)
 
     assert {p.relative_to(copy).as_posix() for p in held} <= set(changed)
-    assert {"README.md", "CITATION.cff", "pyproject.toml", "_config.yml", "chapters/99-made-up.ipynb"} <= set(changed)
+    assert {
+        "README.md",
+        "CITATION.cff",
+        "pyproject.toml",
+        "_config.yml",
+        "chapters/99-made-up.ipynb",
+    } <= set(changed)
     assert address.address(copy) == NEW
     assert address.disagreements(copy) == []
     left = rf"{address.BEFORE}{old.repo}(?![\w-])|@{re.escape(old.tag)}\b|{old.owner}\.github\.io/{old.name}"
@@ -107,17 +134,27 @@ def test_names_that_begin_alike_are_not_ours():
     assert address.rewritten(ours, "a.md", old, NEW) == expected
 
 
-@pytest.mark.parametrize("wrong", [["no-slash"], ["a/b/c"], ["a/b", "--tag", "0.1"], ["https://github.com/a/b"]])
+@pytest.mark.parametrize(
+    "wrong", [["no-slash"], ["a/b/c"], ["a/b", "--tag", "0.1"], ["https://github.com/a/b"]]
+)
 def test_bad_arguments_change_nothing(copy, wrong):
     before = {path: path.read_bytes() for path in files(copy)}
-    run = subprocess.run([sys.executable, copy / "_ext" / "address.py", *wrong], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, copy / "_ext" / "address.py", *wrong], capture_output=True, text=True
+    )
     assert run.returncode == 2
     assert "not of the form owner/name" in run.stderr or "no tag of the form" in run.stderr
     assert {path: path.read_bytes() for path in files(copy)} == before
 
 
 def test_command_line(copy):
-    command = [sys.executable, copy / "_ext" / "address.py", "some-school/deep.course", "--tag", "v9.8.7"]
+    command = [
+        sys.executable,
+        copy / "_ext" / "address.py",
+        "some-school/deep.course",
+        "--tag",
+        "v9.8.7",
+    ]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "every link agrees" in run.stdout

@@ -36,7 +36,10 @@ def test_images_meet_the_lower_bounds(image):
     versions, project = IMAGES[image], dependencies()
     assert Requirement(f"python{project['requires-python']}").specifier.contains(versions["python"])
     for requirement in map(Requirement, project["dependencies"]):
-        assert requirement.specifier.contains(versions[requirement.name]), (requirement, versions[requirement.name])
+        assert requirement.specifier.contains(versions[requirement.name]), (
+            requirement,
+            versions[requirement.name],
+        )
 
 
 def test_pip_plans_lectool_and_nothing_else(tmp_path):
@@ -46,8 +49,23 @@ def test_pip_plans_lectool_and_nothing_else(tmp_path):
         target = tree / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, target)
-    command = [sys.executable, "-m", "pip", "install", "--isolated", "--dry-run", "--no-index", "--quiet"]
-    command += ["--no-build-isolation", "--ignore-requires-python", "--report", str(tmp_path / "plan.json"), str(tree)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--isolated",
+        "--dry-run",
+        "--no-index",
+        "--quiet",
+    ]
+    command += [
+        "--no-build-isolation",
+        "--ignore-requires-python",
+        "--report",
+        str(tmp_path / "plan.json"),
+        str(tree),
+    ]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     run = subprocess.run(command, capture_output=True, text=True, env=environ)
     assert run.returncode == 0, run.stderr
@@ -91,7 +109,9 @@ print(json.dumps(asked))
 def run_cell(source: str, where: str) -> list[str]:
     """What the cell asks pip for when it runs in Colab (`where="colab"`) or elsewhere."""
     command = [sys.executable, "-c", RUN, where]
-    run = subprocess.run(command, input=source, capture_output=True, text=True, cwd=ROOT, env=variables(1))
+    run = subprocess.run(
+        command, input=source, capture_output=True, text=True, cwd=ROOT, env=variables(1)
+    )
     assert run.returncode == 0, run.stdout + run.stderr
     return json.loads(run.stdout.strip().splitlines()[-1])
 

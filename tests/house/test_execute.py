@@ -55,7 +55,11 @@ def tree(tmp_path):
     (tmp_path / "lectool").mkdir()
     for name, text in MODULES.items():
         (tmp_path / "lectool" / f"{name}.py").write_text(text)
-    write(tmp_path / "chapters" / "01-a.ipynb", "from lectool.a import three\nthree", "print(three + 1)")
+    write(
+        tmp_path / "chapters" / "01-a.ipynb",
+        "from lectool.a import three\nthree",
+        "print(three + 1)",
+    )
     write(tmp_path / "chapters" / "02-b.ipynb", "from lectool import b\nb.two")
     write(tmp_path / "chapters" / "09-left-out.ipynb", "1")
     (tmp_path / "page.md").write_text("# A page\n")
@@ -64,7 +68,11 @@ def tree(tmp_path):
 
 def run(tree: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess:
     command = [sys.executable, tree / "_ext" / "execute.py", *arguments]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LECTOOL_", "PYTEST_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("LECTOOL_", "PYTEST_"))
+    }
     environ = kept | {"LECTOOL_OFFLINE": "1", "LECTOOL_WORKERS": "1"} | environ
     return subprocess.run(command, capture_output=True, text=True, env=environ)
 
@@ -111,7 +119,10 @@ def test_key_follows_what_a_notebook_uses(tree, file, seen_by):
         ("from lectool import *", MODULES),
         ("import torch", ["__init__"]),
         ("import lectool.b as bee", ["__init__", "b"]),
-        ("%matplotlib inline\n!ls\nfrom lectool import (\n    a,\n    b,\n)", ["__init__", "a", "b", "c"]),
+        (
+            "%matplotlib inline\n!ls\nfrom lectool import (\n    a,\n    b,\n)",
+            ["__init__", "a", "b", "c"],
+        ),
         ("if True:\n    %pip install x\n    from lectool.b import two", ["__init__", "b"]),
         ("this is no Python", MODULES),
     ],
@@ -140,10 +151,16 @@ def test_key_follows_settings_and_data(tree):
     nowhere = {"XDG_CACHE_HOME": str(tree / "nowhere")}
     keys = [execute.key(chapter, tree, nowhere | environ) for environ in environs]
     assert len(set(keys)) == len(keys)
-    assert execute.key(chapter, tree, nowhere | {"LECTOOL_SCALE": "quick", "LECTOOL_SEED": ""}) == keys[0]
+    assert (
+        execute.key(chapter, tree, nowhere | {"LECTOOL_SCALE": "quick", "LECTOOL_SEED": ""})
+        == keys[0]
+    )
     (folder / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"123456")
     again = [execute.key(chapter, tree, nowhere | environ) for environ in environs]
-    assert [new != old for new, old in zip(again, keys)] == [False] * (len(keys) - 2) + [True, False]
+    assert [new != old for new, old in zip(again, keys)] == [False] * (len(keys) - 2) + [
+        True,
+        False,
+    ]
 
 
 # ------------------------------------------------------------------------------------------------ execution
@@ -177,8 +194,12 @@ def test_outputs_are_those_of_nbclient(tree):
         os.environ.clear()
         os.environ.update(environ)
     assert result.err is None
-    assert [cell.get("outputs") for cell in ours.cells] == [cell.get("outputs") for cell in theirs.cells]
-    assert [cell.get("execution_count") for cell in ours.cells] == [c.get("execution_count") for c in theirs.cells]
+    assert [cell.get("outputs") for cell in ours.cells] == [
+        cell.get("outputs") for cell in theirs.cells
+    ]
+    assert [cell.get("execution_count") for cell in ours.cells] == [
+        c.get("execution_count") for c in theirs.cells
+    ]
     assert ours.metadata.language_info == theirs.metadata.language_info
 
 
@@ -196,7 +217,9 @@ def test_unchanged_notebooks_do_not_run_again(tree):
     third = run(tree)
     assert third.returncode == 0
     assert (third.stdout.count("   executed"), third.stdout.count("unchanged")) == (1, 1)
-    text = json.dumps([p.read_text() for p in (tree / "_build" / ".jupyter_cache").rglob("base.ipynb")])
+    text = json.dumps(
+        [p.read_text() for p in (tree / "_build" / ".jupyter_cache").rglob("base.ipynb")]
+    )
     assert "31" in text
 
     forced = run(tree, "--force", str(tree / "chapters" / "02-b.ipynb"))
@@ -204,14 +227,23 @@ def test_unchanged_notebooks_do_not_run_again(tree):
 
 
 def test_a_failing_cell_is_shown_and_nothing_of_it_is_kept(tree):
-    write(tree / "chapters" / "02-b.ipynb", "x = 1", "raise ValueError('the margin is too small')", "print('never')")
+    write(
+        tree / "chapters" / "02-b.ipynb",
+        "x = 1",
+        "raise ValueError('the margin is too small')",
+        "print('never')",
+    )
     done = run(tree, LECTOOL_WORKERS="2")
     assert done.returncode == 1
     assert "ValueError: the margin is too small" in re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
     assert "02-b.ipynb: failed" in done.stdout
     assert "1 failed" in done.stdout and "1 skipped" in done.stdout
     assert held(tree) == {"01-a"}
-    errors = [json.loads(x) for p in (tree / "_build/executed").glob("*.errors") for x in p.read_text().splitlines()]
+    errors = [
+        json.loads(x)
+        for p in (tree / "_build/executed").glob("*.errors")
+        for x in p.read_text().splitlines()
+    ]
     assert [(e["notebook"], e["cell"], e["error"]) for e in errors] == [
         ("02-b", 1, "ValueError: the margin is too small")
     ]
@@ -221,7 +253,10 @@ def test_a_failing_cell_is_shown_and_nothing_of_it_is_kept(tree):
 
 
 def test_outputs_of_code_that_changes_meanwhile_are_not_kept(tree):
-    path = write(tree / "chapters" / "02-b.ipynb", "from lectool import b\nopen(b.__file__, 'a').write('# more')")
+    path = write(
+        tree / "chapters" / "02-b.ipynb",
+        "from lectool import b\nopen(b.__file__, 'a').write('# more')",
+    )
     done = run(tree, str(path))
     assert done.returncode == 1
     assert "1 passed" in done.stdout and "changed meanwhile" in done.stdout

@@ -12,7 +12,9 @@ import stages
 import yaml
 from environment import ROOT
 
-TARGETS = set(re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text("utf8"), re.MULTILINE)[1].split())
+TARGETS = set(
+    re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text("utf8"), re.MULTILINE)[1].split()
+)
 
 
 @pytest.fixture
@@ -114,10 +116,18 @@ def test_without_a_browser(tree, monkeypatch):
 
 
 def test_offline_runs_two_chapters_and_leaves_the_others(tree, monkeypatch):
-    for name in ("LECTOOL_DATA", "LECTOOL_DIGITS", "LECTOOL_OFFLINE", "LECTOOL_SEED", "XDG_CACHE_HOME"):
+    for name in (
+        "LECTOOL_DATA",
+        "LECTOOL_DIGITS",
+        "LECTOOL_OFFLINE",
+        "LECTOOL_SEED",
+        "XDG_CACHE_HOME",
+    ):
         monkeypatch.setenv(name, "before")
     ran = []
-    monkeypatch.setattr(stages, "execute", lambda paths, output: ran.append((paths, output, dict(os.environ))))
+    monkeypatch.setattr(
+        stages, "execute", lambda paths, output: ran.append((paths, output, dict(os.environ)))
+    )
     assert stages.offline() == 0
     ((paths, output, environ),) = ran
     assert [path.name for path in paths] == ["01-x.ipynb", "02-x.ipynb"]
@@ -206,12 +216,16 @@ def test_chromium(tmp_path, monkeypatch):
 def test_targets(tmp_path, arguments, expected):
     for name in ("Makefile", "requirements.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
-    plan = subprocess.run(["make", "-n", *arguments], cwd=tmp_path, capture_output=True, text=True, check=True)
+    plan = subprocess.run(
+        ["make", "-n", *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert "pip install" in plan.stdout and "-m venv" in plan.stdout  # nothing is there yet
     assert re.search(expected, plan.stdout, re.MULTILINE)
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / ".ready").touch()
-    again = subprocess.run(["make", "-n", *arguments], cwd=tmp_path, capture_output=True, text=True, check=True)
+    again = subprocess.run(
+        ["make", "-n", *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert "pip" not in again.stdout
     assert re.search(expected, again.stdout, re.MULTILINE)
 
@@ -222,18 +236,24 @@ def test_an_old_python_is_refused(tmp_path):
     old = tmp_path / "old-python"
     old.write_text("#!/bin/sh\nexit 1\n")
     old.chmod(0o755)
-    run = subprocess.run(["make", "book", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True)
+    run = subprocess.run(
+        ["make", "book", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert run.returncode != 0
     assert "older than Python 3.10" in run.stdout
     assert not (tmp_path / ".venv").exists()
 
 
 def test_help_lists_every_target():
-    text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(
+        ["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert {line.split()[0] for line in text.splitlines() if line[:1].isalpha()} == TARGETS
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda p: p.stem
+)
 def test_workflows_are_short_and_call_the_targets(path):
     text = path.read_text("utf8")
     jobs = yaml.safe_load(text)["jobs"]

@@ -32,7 +32,11 @@ def test_every_pin_is_exact():
 
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
 def test_each_package_is_pinned_once_for_each_python(python):
-    held = [pin.name.lower() for pin in PINS if not pin.marker or pin.marker.evaluate({"python_version": python})]
+    held = [
+        pin.name.lower()
+        for pin in PINS
+        if not pin.marker or pin.marker.evaluate({"python_version": python})
+    ]
     assert len(held) == len(set(held))
     assert {pin.name.lower() for pin in PINS} == set(held)
 
@@ -65,18 +69,31 @@ def test_wheel_holds_lectool_and_nothing_else(tmp_path):
         target = tree / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
-    command = [sys.executable, "-m", "pip", "wheel", "--isolated", "--no-index", "--no-deps", "--no-build-isolation"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--isolated",
+        "--no-index",
+        "--no-deps",
+        "--no-build-isolation",
+    ]
     subprocess.run([*command, "--quiet", "--wheel-dir", tmp_path, tree], check=True)
     (wheel,) = tmp_path.glob("lectool-*.whl")
     names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
     assert {name.split("/")[0] for name in names} == {"lectool"}
-    wanted = [p.relative_to(ROOT).as_posix() for p in files() if p.relative_to(ROOT).parts[0] == "lectool"]
+    wanted = [
+        p.relative_to(ROOT).as_posix() for p in files() if p.relative_to(ROOT).parts[0] == "lectool"
+    ]
     assert sorted(names) == wanted
 
 
 def test_citation():
     facts = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf8"))
-    assert {"cff-version", "title", "authors", "version", "license", "repository-code"} <= set(facts)
+    assert {"cff-version", "title", "authors", "version", "license", "repository-code"} <= set(
+        facts
+    )
     assert facts["version"] == project()["version"]
 
 
@@ -84,5 +101,9 @@ def test_nothing_names_the_machine_it_was_written_on():
     pattern = re.compile(rb"/(?:work|home|root|Users)/[a-z]|file:///|\blocalhost:\d")
     for path in files():
         name = path.relative_to(ROOT).as_posix()
-        if path.suffix in (".toml", ".txt", ".yml", ".cff") or name in ("Makefile", ".ci/run", ".ci/colab"):
+        if path.suffix in (".toml", ".txt", ".yml", ".cff") or name in (
+            "Makefile",
+            ".ci/run",
+            ".ci/colab",
+        ):
             assert not pattern.search(path.read_bytes()), name

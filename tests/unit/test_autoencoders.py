@@ -36,7 +36,9 @@ def test_gaussian_loss_is_the_squared_error_a_sample():
 
 def test_bernoulli_loss_is_the_negative_log_likelihood_in_nats():
     a, x = random(5, 4) * 6 - 3, random(5, 4, seed=1).round()
-    torch.testing.assert_close(reconstruction_loss(a, x, "bernoulli"), -Bernoulli(logits=a).log_prob(x).sum(1).mean())
+    torch.testing.assert_close(
+        reconstruction_loss(a, x, "bernoulli"), -Bernoulli(logits=a).log_prob(x).sum(1).mean()
+    )
     grey, p = random(5, 4, seed=2), a.sigmoid()
     expected = -(grey * p.log() + (1 - grey) * (1 - p).log()).sum(1).mean()
     torch.testing.assert_close(reconstruction_loss(a, grey, "bernoulli"), expected)
@@ -45,12 +47,19 @@ def test_bernoulli_loss_is_the_negative_log_likelihood_in_nats():
 
 
 def test_multinomial_loss_is_nats_a_word():
-    a, counts = random(3, 6) * 4, torch.tensor([[2, 0, 1, 0, 0, 3], [0, 0, 0, 0, 0, 7], [1, 1, 1, 1, 1, 1]]).double()
+    a, counts = (
+        random(3, 6) * 4,
+        torch.tensor([[2, 0, 1, 0, 0, 3], [0, 0, 0, 0, 0, 7], [1, 1, 1, 1, 1, 1]]).double(),
+    )
     total = 0.0
     for row, logits in zip(counts, a):
         words = torch.arange(6).repeat_interleave(row.long())
         total -= Categorical(logits=logits).log_prob(words).mean()  # each word is one draw
     torch.testing.assert_close(reconstruction_loss(a, counts, "multinomial"), total / 3)
+    one = torch.tensor([[0, 0, 0, 1, 0, 0]]).double()
+    torch.testing.assert_close(
+        reconstruction_loss(a[:1], one, "multinomial"), -a[0].log_softmax(0)[3]
+    )
     assert reconstruction_loss(a, 0 * counts, "multinomial") == 0  # an empty document says nothing
 
 
@@ -62,7 +71,8 @@ def test_unknown_likelihoods(name):
         lambda: deep_autoencoder([4, 2], likelihood=name),
     ):
         with pytest.raises(
-            ValueError, match=f"likelihood is '{name}'; it can be one of gaussian, bernoulli, multinomial"
+            ValueError,
+            match=f"likelihood is '{name}'; it can be one of gaussian, bernoulli, multinomial",
         ):
             make()
 
@@ -104,7 +114,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("x", "words"), BAD)
-@pytest.mark.parametrize("make", [lambda: deep_autoencoder([6, 3, 2]), lambda: SigmoidAutoencoder(6, 3)])
+@pytest.mark.parametrize(
+    "make", [lambda: deep_autoencoder([6, 3, 2]), lambda: SigmoidAutoencoder(6, 3)]
+)
 def test_bad_data_for_bernoulli_models(make, x, words):
     with pytest.raises(ValueError, match=words):
         make().loss(x)
@@ -117,7 +129,10 @@ def test_each_likelihood_has_its_range():
     assert torch.isfinite(deep_autoencoder([6, 2], likelihood="multinomial").loss(counts))
     with pytest.raises(ValueError, match="lies in"):
         deep_autoencoder([6, 2], likelihood="multinomial").loss(real)
-    for model in (SigmoidAutoencoder(6, 2, likelihood="gaussian"), deep_autoencoder([6, 2], likelihood="gaussian")):
+    for model in (
+        SigmoidAutoencoder(6, 2, likelihood="gaussian"),
+        deep_autoencoder([6, 2], likelihood="gaussian"),
+    ):
         with pytest.raises(ValueError, match="NaN"):
             model.loss(real * math.nan)
 
@@ -127,7 +142,9 @@ def test_each_likelihood_has_its_range():
 @pytest.mark.parametrize("linear_code", [True, False])
 def test_sigmoid_autoencoder_by_its_formula(tied, likelihood, linear_code):
     torch.manual_seed(0)
-    model = SigmoidAutoencoder(6, 3, tied=tied, likelihood=likelihood, linear_code=linear_code).double()
+    model = SigmoidAutoencoder(
+        6, 3, tied=tied, likelihood=likelihood, linear_code=linear_code
+    ).double()
     with torch.no_grad():
         for p in model.parameters():
             p.copy_(torch.randn_like(p))
@@ -144,9 +161,14 @@ def test_sigmoid_autoencoder_by_its_formula(tied, likelihood, linear_code):
     torch.testing.assert_close(model.loss(x), reconstruction_loss(a, x, likelihood))
 
 
-@pytest.mark.parametrize(("d", "k", "likelihood"), [(0, 3, "bernoulli"), (3, 0, "bernoulli"), (3, 3, "multinomial")])
+@pytest.mark.parametrize(
+    ("d", "k", "likelihood"), [(0, 3, "bernoulli"), (3, 0, "bernoulli"), (3, 3, "multinomial")]
+)
 def test_sigmoid_autoencoder_rejects(d, k, likelihood):
-    with pytest.raises(ValueError, match=f"d, k, likelihood are {d}, {k}, '{likelihood}'; expected ≥ 1, ≥ 1, one of"):
+    with pytest.raises(
+        ValueError,
+        match=f"d, k, likelihood are {d}, {k}, '{likelihood}'; expected ≥ 1, ≥ 1, one of",
+    ):
         SigmoidAutoencoder(d, k, likelihood=likelihood)
 
 
@@ -157,7 +179,10 @@ def test_sigmoid_autoencoder_rejects(d, k, likelihood):
 @pytest.mark.parametrize("linear_code", [True, False])
 def test_gradient_parts_sum_to_the_gradient(likelihood, linear_code):
     torch.manual_seed(0)
-    model, x = SigmoidAutoencoder(6, 3, likelihood=likelihood, linear_code=linear_code).double(), random(7, 6)
+    model, x = (
+        SigmoidAutoencoder(6, 3, likelihood=likelihood, linear_code=linear_code).double(),
+        random(7, 6),
+    )
     encoder, decoder = gradient_parts(model, x)
     assert model.W.grad is None  # nothing is left behind
     model.loss(x).backward()
@@ -207,14 +232,18 @@ def test_greedy_layers_calls_and_shapes():
 
     def make(n_in, n_out, last):
         made.append((n_in, n_out, last))
-        return SigmoidAutoencoder(n_in, n_out, linear_code=last).double()  # it is brought to the data's dtype
+        return SigmoidAutoencoder(
+            n_in, n_out, linear_code=last
+        ).double()  # it is brought to the data's dtype
 
     def fit(layer, codes):
         fitted.append((layer, codes))
 
     layers = greedy_layers(x, [8, 5, 4, 2], make, fit)
     assert made == [(8, 5, False), (5, 4, False), (4, 2, True)]
-    assert [layer for layer, _ in fitted] == layers and [tuple(layer.W.shape) for layer in layers] == [
+    assert [layer for layer, _ in fitted] == layers and [
+        tuple(layer.W.shape) for layer in layers
+    ] == [
         (5, 8),
         (4, 5),
         (2, 4),
@@ -232,7 +261,10 @@ def test_each_layer_is_trained_before_it_encodes():
 
     seen = []
     greedy_layers(
-        random(4, 6), [6, 3, 2], lambda i, o, last: SigmoidAutoencoder(i, o), lambda m, c: (seen.append(c), fit(m, c))
+        random(4, 6),
+        [6, 3, 2],
+        lambda i, o, last: SigmoidAutoencoder(i, o),
+        lambda m, c: (seen.append(c), fit(m, c)),
     )
     torch.testing.assert_close(seen[1], torch.ones(4, 3).double())
 
@@ -242,7 +274,9 @@ def test_unroll_encodes_and_decodes_as_the_layers_do(likelihood):
     torch.manual_seed(0)
     sizes = [8, 5, 4, 2]
     layers = [
-        SigmoidAutoencoder(i, o, linear_code=o == 2, likelihood=likelihood if i == 8 else "bernoulli").double()
+        SigmoidAutoencoder(
+            i, o, linear_code=o == 2, likelihood=likelihood if i == 8 else "bernoulli"
+        ).double()
         for i, o in zip(sizes, sizes[1:])
     ]
     with torch.no_grad():
@@ -309,7 +343,12 @@ def test_conv_autoencoder_shapes_as_the_lecture_has_them():
     assert shapes[0] == (1, 28, 28) and shapes[1] == (16, 10, 10) and shapes[3] == (16, 5, 5)
     assert shapes[4] == (8, 3, 3) and shapes[6] == (8, 2, 2) and shapes[-1] == (32,)
     ups = [tuple(v.shape[1:]) for v in through(model.decoder, value)]
-    assert ups[1] == (16, 5, 5) and ups[3] == (8, 15, 15) and ups[5] == (1, 28, 28) and ups[-1] == (784,)
+    assert (
+        ups[1] == (16, 5, 5)
+        and ups[3] == (8, 15, 15)
+        and ups[5] == (1, 28, 28)
+        and ups[-1] == (784,)
+    )
 
 
 def through(net: nn.Sequential, value: torch.Tensor):
@@ -350,7 +389,9 @@ def test_conv_autoencoder_rejects(x, words):
         ConvAutoencoder().loss(x)
 
 
-@pytest.mark.parametrize("make", [lambda: deep_autoencoder([12, 8, 3]), lambda: SigmoidAutoencoder(12, 6)])
+@pytest.mark.parametrize(
+    "make", [lambda: deep_autoencoder([12, 8, 3]), lambda: SigmoidAutoencoder(12, 6)]
+)
 def test_they_learn(make):
     train.seed(0)
     x = (torch.rand(100, 1) > 0.5).float().expand(100, 12).contiguous()

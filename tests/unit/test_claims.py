@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lectool import claims
+from lectool import claims, data
 from lectool.claims import MIME, ClaimError, claim
 
 
@@ -62,7 +62,9 @@ def test_the_error_holds_sentence_and_both_numbers():
         claim("the same", 1, "≈", 2, margin=0.5)
 
 
-@pytest.mark.parametrize(("left", "right"), [(math.nan, 1.0), (1.0, math.nan), (torch.tensor(math.nan), 1.0)])
+@pytest.mark.parametrize(
+    ("left", "right"), [(math.nan, 1.0), (1.0, math.nan), (torch.tensor(math.nan), 1.0)]
+)
 @pytest.mark.parametrize("op", ["<", "≤", ">", "≥", "≈"])
 def test_nan_decides_nothing(left, op, right):
     with pytest.raises(ValueError, match="cannot be decided"):
@@ -86,12 +88,13 @@ def test_margins_that_make_no_sense():
     with pytest.raises(ValueError, match="expected > 0 with ≈"):
         claim("s", 1.0, "≈", 1.0)
     for op in ("<", "≈"):
-        with pytest.raises(ValueError, match="margin is -0.5; expected"):
+        with pytest.raises(ValueError, match=r"margin is -0\.5; expected"):
             claim("s", 1.0, op, 3.0, margin=-0.5)
 
 
 def test_the_bundle(shown, monkeypatch):
     monkeypatch.delenv("LECTOOL_SCALE", raising=False)
+    monkeypatch.setattr(data, "used", {"mnist", "drawn"})
     claim("k < 3 & <b>more</b>", torch.tensor(0.25), "<=", 1234.5, margin=0.5, unit="bits")
     bundle = shown[0]
     assert set(bundle) == {"text/plain", "text/html", MIME}
@@ -104,9 +107,12 @@ def test_the_bundle(shown, monkeypatch):
         "numbers": "0.25 ≤ 1,234 bits (margin 0.5)",
         "passed": True,
         "scale": "quick",
+        "data": "drawn, mnist",
     }
     assert type(bundle[MIME]["left"]) is float  # JSON knows no tensors
-    assert "k &lt; 3 &amp; &lt;b&gt;more" in bundle["text/html"] and "<b>" not in bundle["text/html"]
+    assert (
+        "k &lt; 3 &amp; &lt;b&gt;more" in bundle["text/html"] and "<b>" not in bundle["text/html"]
+    )
     assert bundle["text/plain"].startswith("✓ k < 3 & <b>more</b>: 0.25 ≤ 1,234 bits")
     monkeypatch.setenv("LECTOOL_SCALE", "full")
     claim("s", 1.0, "<", 2.0)
@@ -115,7 +121,14 @@ def test_the_bundle(shown, monkeypatch):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (0.5, "0.5"), (-0.25, "-0.25"), (2e-5, "2.0e-5"), (3.14159, "3.142"), (1.5e-12, "1.5e-12")],
+    [
+        (0, "0"),
+        (0.5, "0.5"),
+        (-0.25, "-0.25"),
+        (2e-5, "2.0e-5"),
+        (3.14159, "3.142"),
+        (1.5e-12, "1.5e-12"),
+    ],
 )
 def test_numbers_as_shown(shown, value, text):
     claim("s", value, "<", 10.0)

@@ -40,12 +40,15 @@ def alone(monkeypatch, tmp_path):
     monkeypatch.setattr(pooch, "os_cache", lambda _name: str(tmp_path / "cache"))
     monkeypatch.setattr(urllib.request, "urlopen", no_network)
     monkeypatch.setattr(data, "_no_network", [])
+    monkeypatch.setattr(data, "used", set())
 
 
 @pytest.fixture
 def light(monkeypatch):
     """Stand-ins that cost nothing, where only the way to them is tested."""
-    monkeypatch.setattr(data, "_bundled_digits", lambda: (torch.zeros(1, 784), torch.zeros(1).long()) * 2)
+    monkeypatch.setattr(
+        data, "_bundled_digits", lambda: (torch.zeros(1, 784), torch.zeros(1).long()) * 2
+    )
     monkeypatch.setattr(data, "drawn_faces", lambda: torch.zeros(400, 4096))
 
 
@@ -62,7 +65,12 @@ def write_mnist(folder: Path, **replaced: bytes | None) -> Path:
     """A small MNIST; ``replaced`` gives the unzipped content of a file, by the start of its name."""
     rng = np.random.default_rng(0)
     (folder / "mnist").mkdir(parents=True, exist_ok=True)
-    arrays = [rng.integers(0, 256, (12, 28, 28)), np.arange(12) % 10, rng.integers(0, 256, (5, 28, 28)), np.arange(5)]
+    arrays = [
+        rng.integers(0, 256, (12, 28, 28)),
+        np.arange(12) % 10,
+        rng.integers(0, 256, (5, 28, 28)),
+        np.arange(5),
+    ]
     for name, array in zip(NAMES, arrays, strict=True):
         content = idx(array)
         for start, other in replaced.items():
@@ -79,7 +87,9 @@ IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 GOOD = idx(IMAGES)
 
 
-@pytest.mark.parametrize("array", [IMAGES, IMAGES[0, 0], np.full((1, 1), 255, np.uint8), IMAGES[:, :, :, None]])
+@pytest.mark.parametrize(
+    "array", [IMAGES, IMAGES[0, 0], np.full((1, 1), 255, np.uint8), IMAGES[:, :, :, None]]
+)
 def test_read_idx_gives_the_array_back(tmp_path, array):
     path = tmp_path / "good.gz"
     path.write_bytes(gzip.compress(idx(array)))
@@ -98,19 +108,34 @@ DAMAGED = {
         (lambda c: c[:14] + bytes([c[14] ^ 0xFF]) + c[15:])(gzip.compress(bytes(range(256)) * 9)),
         "damaged gzip",
     ),
-    "gzip with a wrong checksum": ((lambda c: c[:-8] + b"\0\0\0\0" + c[-4:])(gzip.compress(GOOD)), "damaged gzip"),
+    "gzip with a wrong checksum": (
+        (lambda c: c[:-8] + b"\0\0\0\0" + c[-4:])(gzip.compress(GOOD)),
+        "damaged gzip",
+    ),
     "garbage behind the gzip": (gzip.compress(GOOD) + b"garbage", "damaged gzip"),
     "wrong magic": (gzip.compress(b"\x01" + GOOD[1:]), "magic number '01000803'"),
-    "wrong magic, second byte": (gzip.compress(GOOD[:1] + b"\x01" + GOOD[2:]), "magic number '00010803'"),
-    "wrong type byte": (gzip.compress(idx(IMAGES, magic=bytes([0, 0, 0x0D, 3]))), "magic number '00000d03'"),
+    "wrong magic, second byte": (
+        gzip.compress(GOOD[:1] + b"\x01" + GOOD[2:]),
+        "magic number '00010803'",
+    ),
+    "wrong type byte": (
+        gzip.compress(idx(IMAGES, magic=bytes([0, 0, 0x0D, 3]))),
+        "magic number '00000d03'",
+    ),
     "no dimension": (gzip.compress(bytes([0, 0, 8, 0])), "header"),
     "magic cut": (gzip.compress(GOOD[:3]), "magic number"),
     "header cut": (gzip.compress(GOOD[:11]), "header"),
     "body missing": (gzip.compress(GOOD[:16]), "16 bytes where its header"),
     "body too short": (gzip.compress(GOOD[:-1]), "39 bytes where its header .* asks for 40"),
     "body too long": (gzip.compress(GOOD + b"\0"), "41 bytes where its header .* asks for 40"),
-    "one more dimension": (gzip.compress(idx(IMAGES, magic=bytes([0, 0, 8, 4]))), "where its header|header"),
-    "sizes that overflow": (gzip.compress(bytes([0, 0, 8, 4]) + struct.pack(">4I", *[65536] * 4)), "where its header"),
+    "one more dimension": (
+        gzip.compress(idx(IMAGES, magic=bytes([0, 0, 8, 4]))),
+        "where its header|header",
+    ),
+    "sizes that overflow": (
+        gzip.compress(bytes([0, 0, 8, 4]) + struct.pack(">4I", *[65536] * 4)),
+        "where its header",
+    ),
 }
 
 
@@ -133,11 +158,14 @@ def test_digits_from_a_folder(monkeypatch, tmp_path):
     assert d.x_train.shape == (12, 784) and d.x_test.shape == (5, 784)
     assert d.x_train.dtype == torch.float32 and d.y_train.dtype == torch.int64
     raw = read_idx(tmp_path / "mnist" / NAMES[0])
-    torch.testing.assert_close(d.x_train, torch.as_tensor(raw.reshape(12, 784).copy()).float() / 255)
+    torch.testing.assert_close(
+        d.x_train, torch.as_tensor(raw.reshape(12, 784).copy()).float() / 255
+    )
     assert d.y_train.tolist() == [*range(10), 0, 1] and d.y_test.tolist() == list(range(5))
     few = data.digits(n_train=3, n_test=2)
     assert torch.equal(few.x_train, d.x_train[:3]) and torch.equal(few.y_test, d.y_test[:2])
     assert len(few.y_train) == 3 and len(few.x_test) == 2
+    assert data.used == {"mnist"}
 
 
 def test_digits_of_the_real_files(monkeypatch):
@@ -146,7 +174,9 @@ def test_digits_of_the_real_files(monkeypatch):
     d = data.digits(n_train=60_000)
     assert d.x_train.shape == (60_000, 784) and d.x_test.shape == (10_000, 784)
     assert d.x_train.min() == 0 and d.x_train.max() == 1
-    assert d.x_train.mean().item() == pytest.approx(0.1307, abs=1e-4)  # known to everybody who ever normalised them
+    assert d.x_train.mean().item() == pytest.approx(
+        0.1307, abs=1e-4
+    )  # known to everybody who ever normalised them
     assert d.y_train[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert d.y_test.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
@@ -155,7 +185,9 @@ def test_digits_of_the_real_files(monkeypatch):
 def test_three_of_four_files(monkeypatch, tmp_path, missing):
     write_mnist(tmp_path, **{missing: None})
     monkeypatch.setenv("LECTOOL_DATA", str(tmp_path))
-    with pytest.raises(ValueError, match=f"{re.escape(str(tmp_path))}.*incomplete, {missing} not found"):
+    with pytest.raises(
+        ValueError, match=f"{re.escape(str(tmp_path))}.*incomplete, {missing} not found"
+    ):
         data.digits()
 
 
@@ -189,7 +221,9 @@ def test_images_that_do_not_match_their_labels(monkeypatch, tmp_path, name, arra
 
 
 def test_no_images_at_all(monkeypatch, tmp_path):
-    write_mnist(tmp_path, **{"train-images": idx(np.zeros((0, 28, 28))), "train-labels": idx(np.zeros(0))})
+    write_mnist(
+        tmp_path, **{"train-images": idx(np.zeros((0, 28, 28))), "train-labels": idx(np.zeros(0))}
+    )
     monkeypatch.setenv("LECTOOL_DATA", str(tmp_path))
     with pytest.raises(ValueError, match="train-images"):
         data.digits()
@@ -200,7 +234,9 @@ def test_data_folder_that_is_none(monkeypatch, tmp_path):
     for name in ("absent", "file"):
         monkeypatch.setenv("LECTOOL_DATA", str(tmp_path / name))
         for load in (data.digits, data.faces):
-            with pytest.raises(ValueError, match=f"LECTOOL_DATA names .*{name}.*, which is no folder"):
+            with pytest.raises(
+                ValueError, match=f"LECTOOL_DATA names .*{name}.*, which is no folder"
+            ):
                 load()
 
 
@@ -212,7 +248,9 @@ def test_a_data_folder_without_mnist_falls_back(monkeypatch, tmp_path, light):
 @pytest.mark.parametrize("wish", ["MNIST", "fashion", "0"])
 def test_unknown_digits(monkeypatch, wish):
     monkeypatch.setenv("LECTOOL_DIGITS", wish)
-    with pytest.raises(ValueError, match=f"LECTOOL_DIGITS is '{wish}'; it can be 'mnist', 'bundled' or 'auto'"):
+    with pytest.raises(
+        ValueError, match=f"LECTOOL_DIGITS is '{wish}'; it can be 'mnist', 'bundled' or 'auto'"
+    ):
         data.digits()
 
 
@@ -228,7 +266,12 @@ def test_bundled_digits_say_so_and_are_what_they_say(monkeypatch, tmp_path):
     monkeypatch.setenv("LECTOOL_DATA", str(write_mnist(tmp_path)))
     monkeypatch.setenv("LECTOOL_DIGITS", "bundled")  # though MNIST is there
     d = data.digits()
-    assert d.source == "bundled" and "not MNIST" in d.note and "8×8" in d.note and "not MNIST" in str(d)
+    assert (
+        d.source == "bundled"
+        and "not MNIST" in d.note
+        and "8×8" in d.note
+        and "not MNIST" in str(d)
+    )
     assert d.x_train.shape == (1437 * data.COPIES, 784) and d.x_test.shape == (360, 784)
     assert len(d.y_train) == len(d.x_train) and d.y_train.unique().tolist() == list(range(10))
     for x in (d.x_train, d.x_test):
@@ -236,9 +279,15 @@ def test_bundled_digits_say_so_and_are_what_they_say(monkeypatch, tmp_path):
     ink = d.x_train.reshape(-1, 28, 28).mean(0)
     assert ink[8:20, 8:20].mean() > 5 * ink[0].mean()  # strokes in the middle, nothing at the edge
     monkeypatch.setenv("LECTOOL_SEED", "3")
-    assert torch.equal(data.digits().x_train, d.x_train)  # data are no experiment: no seed moves them
-    model = LogisticRegression(max_iter=30, tol=1e-2).fit(d.x_train[:1500].numpy(), d.y_train[:1500].numpy())
-    assert model.score(d.x_test.numpy(), d.y_test.numpy()) > 0.75  # upright, and labels go with images
+    assert torch.equal(
+        data.digits().x_train, d.x_train
+    )  # data are no experiment: no seed moves them
+    model = LogisticRegression(max_iter=30, tol=1e-2).fit(
+        d.x_train[:1500].numpy(), d.y_train[:1500].numpy()
+    )
+    assert (
+        model.score(d.x_test.numpy(), d.y_test.numpy()) > 0.75
+    )  # upright, and labels go with images
 
 
 # ------------------------------------------------------------------------------ no network, no cache
@@ -316,7 +365,8 @@ def serve_mnist(monkeypatch, tmp_path, *, good: bool = True, **options) -> Home:
     source = write_mnist(tmp_path / "home") / "mnist"
     files = {name: (source / name).read_bytes() for name in NAMES}
     known = {
-        kind: (name, "md5:" + (pooch_hash(files[name]) if good else "0" * 32)) for kind, (name, _) in data.MNIST.items()
+        kind: (name, "md5:" + (pooch_hash(files[name]) if good else "0" * 32))
+        for kind, (name, _) in data.MNIST.items()
     }
     monkeypatch.setattr(data, "MNIST", known)
     return Home(monkeypatch, files, **options)
@@ -366,7 +416,9 @@ def test_a_damaged_file_in_the_cache_is_fetched_anew_or_left(monkeypatch, tmp_pa
     assert data.digits().source == "mnist" and len(home.asked) == 4
 
 
-@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(30, "Read-only file system")])
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), OSError(30, "Read-only file system")]
+)
 def test_a_read_only_cache_warns_and_falls_back(monkeypatch, tmp_path, error, light):
     def refuse(*_args, **_options):
         raise error
@@ -410,7 +462,9 @@ def test_faces_from_a_folder_stand_upright(monkeypatch, tmp_path):
     assert f.y.tolist() == [i // 10 for i in range(400)] and "40 persons" in str(f)
     # MATLAB goes down the columns: pixel (row, column) of image i is number 64 · column + row.
     for i, row, column in ((0, 0, 1), (7, 5, 60), (399, 63, 0)):
-        assert f.x[i].reshape(64, 64)[row, column].item() == pytest.approx(pixels[64 * column + row, i] / 255)
+        assert f.x[i].reshape(64, 64)[row, column].item() == pytest.approx(
+            pixels[64 * column + row, i] / 255
+        )
 
 
 def test_faces_of_the_real_file(monkeypatch):
@@ -420,12 +474,16 @@ def test_faces_of_the_real_file(monkeypatch):
     assert f.source == "olivetti" and 0 <= f.x.min() and 0.9 < f.x.max() <= 1
     assert more_alike_within(f.x) > 1.5
     image = f.x.mean(0).reshape(64, 64)
-    assert (image - image.flip(1)).abs().mean() < 0.5 * (image - image.flip(0)).abs().mean()  # faces: left ≈ right
+    assert (image - image.flip(1)).abs().mean() < 0.5 * (
+        image - image.flip(0)
+    ).abs().mean()  # faces: left ≈ right
 
 
 @pytest.mark.parametrize("kind", ["text", "truncated", "no faces", "wrong shape", "empty"])
 def test_damaged_faces(monkeypatch, tmp_path, kind):
-    path = write_faces(tmp_path, faces=np.zeros((4096, 400), np.uint8) + np.arange(400, dtype=np.uint8))
+    path = write_faces(
+        tmp_path, faces=np.zeros((4096, 400), np.uint8) + np.arange(400, dtype=np.uint8)
+    )
     if kind == "text":
         path.write_bytes(b"<html>" * 100)
     elif kind == "truncated":
@@ -465,14 +523,21 @@ def test_faces_fall_back_to_drawn_ones(monkeypatch):
     drawn = torch.rand(400, 4096)
     monkeypatch.setattr(data, "drawn_faces", lambda: drawn)
     f = data.faces()
-    assert f.source == "drawn" and "not photographs" in f.note and f.x is drawn
+    assert (
+        f.source == "drawn"
+        and "not photographs" in f.note
+        and f.x is drawn
+        and data.used == {"drawn"}
+    )
 
 
 # ------------------------------------------------------------------------------------------- documents
 
 
 def test_documents_are_repeatable_and_shifted_by_the_seed(monkeypatch):
-    first, again, other = (data.documents(n_train=50, n_test=20, n_words=100, seed=s) for s in (0, 0, 1))
+    first, again, other = (
+        data.documents(n_train=50, n_test=20, n_words=100, seed=s) for s in (0, 0, 1)
+    )
     assert torch.equal(first.x_train, again.x_train) and torch.equal(first.y_test, again.y_test)
     assert not torch.equal(first.x_train, other.x_train)
     monkeypatch.setenv("LECTOOL_SEED", "1")
@@ -481,7 +546,11 @@ def test_documents_are_repeatable_and_shifted_by_the_seed(monkeypatch):
 
 def test_documents_are_counts_with_categories():
     d = data.documents(n_train=800, n_test=200, n_words=300)
-    assert d.x_train.shape == (800, 300) and d.x_test.shape == (200, 300) and d.x_train.dtype == torch.float32
+    assert (
+        d.x_train.shape == (800, 300)
+        and d.x_test.shape == (200, 300)
+        and d.x_train.dtype == torch.float32
+    )
     assert d.y_train.dtype == torch.int64 and len(d.y_train) == 800 and len(d.y_test) == 200
     assert d.y_train.unique().tolist() == list(range(8)) and len(d.categories) == 8
     assert torch.equal(d.x_train, d.x_train.round()) and d.x_train.min() == 0
@@ -527,7 +596,11 @@ def test_newsgroups(monkeypatch):
 
     monkeypatch.setattr(sklearn.datasets, "fetch_20newsgroups", fetch)
     d = data.documents("newsgroups", n_train=3, n_test=10, n_words=3)
-    assert d.source == "newsgroups" and d.categories == ["space", "sport"] and "20 newsgroups" in str(d)
+    assert (
+        d.source == "newsgroups"
+        and d.categories == ["space", "sport"]
+        and "20 newsgroups" in str(d)
+    )
     # The three most frequent words of the three training documents, in order: goal, moon, orbit.
     assert d.x_train.tolist() == [[0, 1, 2], [2, 0, 0], [0, 1, 1]]
     assert d.x_test.tolist() == [[1, 0, 1], [0, 0, 0]]
@@ -550,7 +623,10 @@ def test_patches_are_cut_out_of_the_photographs(monkeypatch):
     for patch in x[:6].reshape(-1, 9, 9):
         hits = [((w[..., 0, 0] - patch[0, 0]).abs() < 1e-6).nonzero() for w in windows]
         found = [
-            (i, r, c) for i, h in enumerate(hits) for r, c in h.tolist() if torch.allclose(windows[i][r, c], patch)
+            (i, r, c)
+            for i, h in enumerate(hits)
+            for r, c in h.tolist()
+            if torch.allclose(windows[i][r, c], patch)
         ]
         assert found
         pictures.add(found[0][0])

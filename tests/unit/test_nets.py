@@ -35,7 +35,10 @@ def test_mlp_rejects_sizes(sizes):
 def test_init_small_draws_weights_and_clears_biases():
     torch.manual_seed(0)
     net = nn.Sequential(
-        nn.Linear(200, 300), nn.Conv2d(20, 50, 5), nn.ConvTranspose2d(20, 50, 5), nn.Linear(9, 9, bias=False)
+        nn.Linear(200, 300),
+        nn.Conv2d(20, 50, 5),
+        nn.ConvTranspose2d(20, 50, 5),
+        nn.Linear(9, 9, bias=False),
     )
     norm = nn.BatchNorm1d(3)
     assert init_small(nn.Sequential(net, norm), sd=0.3)[0] is net

@@ -5,7 +5,9 @@ import pytest
 from lectool import scale
 
 
-@pytest.mark.parametrize(("value", "expected"), [(None, "quick"), ("", "quick"), ("quick", "quick"), ("full", "full")])
+@pytest.mark.parametrize(
+    ("value", "expected"), [(None, "quick"), ("", "quick"), ("quick", "quick"), ("full", "full")]
+)
 def test_pick_follows_the_variable(monkeypatch, value, expected):
     if value is None:
         monkeypatch.delenv("LECTOOL_SCALE", raising=False)
@@ -24,5 +26,7 @@ def test_pick_hands_on_the_object_itself(monkeypatch):
 @pytest.mark.parametrize("value", ["Full", "fast", "1"])
 def test_another_scale_is_named(monkeypatch, value):
     monkeypatch.setenv("LECTOOL_SCALE", value)
-    with pytest.raises(ValueError, match=f"LECTOOL_SCALE is '{value}'; it can be 'quick' or 'full'"):
+    with pytest.raises(
+        ValueError, match=f"LECTOOL_SCALE is '{value}'; it can be 'quick' or 'full'"
+    ):
         scale.pick(1, 2)

@@ -118,7 +118,9 @@ def without_docstrings(text: str) -> str:
 
 def docstrings(text: str) -> list[str]:
     nodes = [
-        n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        n
+        for n in ast.walk(ast.parse(text))
+        if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
     ]
     return [d for d in map(ast.get_docstring, nodes) if d is not None]
 
@@ -136,7 +138,10 @@ def test_text_is_the_source_apart_from_docstrings(item):
 
 def test_with_docstrings_it_is_the_source():
     assert source_text(plain, doc=True) == inspect.getsource(plain).rstrip()
-    assert source_text(Outer.second, doc=True) == textwrap.dedent(inspect.getsource(Outer.second)).rstrip()
+    assert (
+        source_text(Outer.second, doc=True)
+        == textwrap.dedent(inspect.getsource(Outer.second)).rstrip()
+    )
 
 
 def test_compiles_to_the_same_code():
@@ -144,7 +149,9 @@ def test_compiles_to_the_same_code():
     exec(compile(source_text(plain), "page", "exec"), space)
     code, original = space["plain"].__code__, plain.__code__
     assert code.co_code == original.co_code and code.co_names == original.co_names
-    assert [c for c in code.co_consts if c != "First line."] == [c for c in original.co_consts if c != plain.__doc__]
+    assert [c for c in code.co_consts if c != "First line."] == [
+        c for c in original.co_consts if c != plain.__doc__
+    ]
 
 
 def test_a_method_stands_at_the_margin():
@@ -167,7 +174,10 @@ def test_shown_as_highlighted_markdown_with_its_place(monkeypatch):
     shown = []
     monkeypatch.setattr(source, "display", lambda bundle, raw: shown.append(bundle))
     source.source(pca.PCA.transform, pca.PCA.reconstruct)
-    assert [b["text/plain"] for b in shown] == [source_text(pca.PCA.transform), source_text(pca.PCA.reconstruct)]
+    assert [b["text/plain"] for b in shown] == [
+        source_text(pca.PCA.transform),
+        source_text(pca.PCA.reconstruct),
+    ]
     markdown = shown[0]["text/markdown"]
     line = inspect.getsourcelines(pca.PCA.transform)[1]
     assert markdown.startswith(f"```python\n{source_text(pca.PCA.transform)}\n```\n")

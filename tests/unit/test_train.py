@@ -25,7 +25,9 @@ class Small(nn.Module):
 
     def __init__(self, d: int = 6, k: int = 3, dropout: float = 0.2):
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(d, k), nn.BatchNorm1d(k), nn.Dropout(dropout), nn.Linear(k, d))
+        self.net = nn.Sequential(
+            nn.Linear(d, k), nn.BatchNorm1d(k), nn.Dropout(dropout), nn.Linear(k, d)
+        )
 
     def loss(self, x):
         return (self.net(x) - x).square().sum(1).mean()
@@ -41,7 +43,10 @@ def samples(n: int = 50, d: int = 6) -> torch.Tensor:
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
-    return all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    return all(
+        torch.equal(p, q)
+        for p, q in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )
 
 
 # ------------------------------------------------------------------------------------------- the loop
@@ -86,7 +91,9 @@ def test_several_tensors_are_sliced_alike_and_terms_are_named():
     assert list(history.terms) == ["loss", "error", "mean x"]
     assert all(len(values) == 3 for values in history.terms.values())
     assert history["mean x"] == pytest.approx([9.5] * 3)  # weighted by the size of each batch
-    assert [a - b for a, b in zip(history["loss"], history["error"])] == pytest.approx([3.0] * 3, rel=1e-4)
+    assert [a - b for a, b in zip(history["loss"], history["error"])] == pytest.approx(
+        [3.0] * 3, rel=1e-4
+    )
     assert history["error"][-1] < history["error"][0]
 
 
@@ -160,7 +167,10 @@ def test_schedules_from_first_to_last_update(schedule, expected):
     assert rates == pytest.approx([0.02 * expected(i / n) for i in range(n)])
     assert max(rates) <= 0.02
     if schedule == "triangle":
-        assert rates[0] < 0.001 and rates.index(max(rates)) in (1, 2)  # up during the first tenth of 12 updates
+        assert rates[0] < 0.001 and rates.index(max(rates)) in (
+            1,
+            2,
+        )  # up during the first tenth of 12 updates
         assert 0 < rates[-1] < 0.02 / n * 1.12  # the next one would be 0
     else:
         assert rates[0] == 0.02
@@ -221,13 +231,21 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(tmp_path, schedule, s
     x, held_out, path = samples(), samples(9), tmp_path / "run.pt"
     whole = made()
     torch.manual_seed(3)
-    expected = fit(whole, x, epochs=5, batch_size=16, lr=0.01, schedule=schedule, validation=held_out)
+    expected = fit(
+        whole, x, epochs=5, batch_size=16, lr=0.01, schedule=schedule, validation=held_out
+    )
 
     def leave(epoch, _model):
         if epoch == stop + 1:
             raise KeyboardInterrupt
 
-    options = {"epochs": 5, "batch_size": 16, "lr": 0.01, "schedule": schedule, "validation": held_out}
+    options = {
+        "epochs": 5,
+        "batch_size": 16,
+        "lr": 0.01,
+        "schedule": schedule,
+        "validation": held_out,
+    }
     broken, resumed = made(), made()
     torch.manual_seed(3)
     assert fit(broken, x, checkpoint=path, callback=leave, **options).interrupted
@@ -282,7 +300,9 @@ def test_a_checkpoint_of_another_model(tmp_path, make, words):
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("kind", ["empty", "text", "truncated", "another object", "half of its entries"])
+@pytest.mark.parametrize(
+    "kind", ["empty", "text", "truncated", "another object", "half of its entries"]
+)
 def test_a_damaged_checkpoint_is_named(tmp_path, kind):
     path = tmp_path / "run.pt"
     fit(made(), samples(), epochs=1, checkpoint=path)
@@ -292,7 +312,9 @@ def test_a_damaged_checkpoint_is_named(tmp_path, kind):
     elif kind == "half of its entries":
         torch.save({"name": "Small", "model": made().state_dict()}, path)
     else:
-        path.write_bytes({"empty": b"", "text": b"hello", "truncated": content[: len(content) // 2]}[kind])
+        path.write_bytes(
+            {"empty": b"", "text": b"hello", "truncated": content[: len(content) // 2]}[kind]
+        )
     with pytest.raises(ValueError, match=r"run\.pt: no checkpoint of lectool, or a damaged one"):
         fit(made(), samples(), epochs=2, checkpoint=path)
 
@@ -362,12 +384,16 @@ def test_a_non_finite_term_is_named_with_model_and_epoch(value, term):
 
     def loss(x):
         calls.append(1)
-        factor = torch.tensor(value if len(calls) == 7 else 1.0)  # in the second epoch of four updates
+        factor = torch.tensor(
+            value if len(calls) == 7 else 1.0
+        )  # in the second epoch of four updates
         terms = {"loss": model.loss(x), "extra": x.mean()}
         terms[term] = terms[term] + factor
         return terms
 
-    with pytest.raises(FloatingPointError, match=f"Small: the term '{term}' is .* in epoch 2; .*lr than 0.001"):
+    with pytest.raises(
+        FloatingPointError, match=f"Small: the term '{term}' is .* in epoch 2; .*lr than 0.001"
+    ):
         fit(model, samples(), epochs=9, batch_size=16, loss=loss)
     assert len(calls) == 8  # it stops at the end of that epoch
     assert not model.training
@@ -376,7 +402,12 @@ def test_a_non_finite_term_is_named_with_model_and_epoch(value, term):
 def test_a_non_finite_validation_is_an_error_too():
     model = made()
     with pytest.raises(FloatingPointError, match="'validation loss' is inf in epoch 1"):
-        fit(model, samples(), validation=samples(9), loss=lambda x: model.loss(x) / (0.0 if len(x) == 9 else 1.0))
+        fit(
+            model,
+            samples(),
+            validation=samples(9),
+            loss=lambda x: model.loss(x) / (0.0 if len(x) == 9 else 1.0),
+        )
 
 
 def test_a_run_that_diverges_is_stopped():
@@ -394,7 +425,10 @@ def test_a_run_that_diverges_is_stopped():
         (torch.full((5, 6), math.nan), "x holds 30 values that are NaN or infinite"),
         (torch.tensor([[1.0, math.inf]] * 3), "x holds 3 values"),
         (torch.zeros(0, 6), "expected equal lengths of at least 1"),
-        ((torch.zeros(3, 6), torch.zeros(4, 6)), r"x has \[\(3, 6\), \(4, 6\)\]; expected equal lengths"),
+        (
+            (torch.zeros(3, 6), torch.zeros(4, 6)),
+            r"x has \[\(3, 6\), \(4, 6\)\]; expected equal lengths",
+        ),
         ((torch.zeros(3, 6), torch.full((3,), math.nan)), "x holds 3 values"),
         ([], "expected equal lengths"),
     ],
@@ -510,9 +544,17 @@ def test_device_prefers_cuda_then_mps(monkeypatch, cuda, mps, expected):
         (torch.zeros(0, 3), {}, r"x is empty, shape \(0, 3\)"),
         (torch.zeros(3, 0), {}, r"x is empty, shape \(3, 0\)"),
         (torch.zeros(2, 3), {"width": 4}, r"x has shape \(2, 3\); expected 4 numbers a sample"),
-        (torch.tensor([[0.0, math.nan, math.inf]]), {}, "x holds 2 values that are NaN or infinite"),
+        (
+            torch.tensor([[0.0, math.nan, math.inf]]),
+            {},
+            "x holds 2 values that are NaN or infinite",
+        ),
         (torch.tensor([[0.0, -math.inf]]), {}, "x holds 1 values"),
-        (torch.tensor([[-0.5, 1.0]]), {"low": 0.0, "high": 1.0}, r"x lies in \[-0.5, 1\]; expected \[0.0, 1.0\]"),
+        (
+            torch.tensor([[-0.5, 1.0]]),
+            {"low": 0.0, "high": 1.0},
+            r"x lies in \[-0.5, 1\]; expected \[0.0, 1.0\]",
+        ),
         (torch.tensor([[0.5, 1.5]]), {"low": 0.0, "high": 1.0}, r"x lies in \[0.5, 1.5\]"),
         (torch.tensor([[-1.0]]), {"low": 0.0}, r"x lies in \[-1, -1\]"),
         (torch.tensor([[2.0]]), {"high": 1.0}, r"x lies in \[2, 2\]"),
@@ -538,5 +580,7 @@ def test_check_data_lets_good_data_through():
 def test_fit_trains_what_the_book_trains():
     train.seed(0)
     net = mlp([6, 8, 6])
-    history = fit(net, samples(200), epochs=30, lr=0.01, loss=lambda x: (net(x) - x).square().sum(1).mean())
+    history = fit(
+        net, samples(200), epochs=30, lr=0.01, loss=lambda x: (net(x) - x).square().sum(1).mean()
+    )
     assert history["loss"][-1] < 0.3 * history["loss"][0]

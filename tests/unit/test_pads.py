@@ -1,0 +1,306 @@
+"""Pads: what the page's script computes is what torch computes."""
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from lectool import pads
+from lectool.nets import mlp
+from lectool.pads import latent_pad, sketch_pad
+
+
+@pytest.fixture(autouse=True)
+def shown(monkeypatch) -> list[dict]:
+    bundles: list[dict] = []
+    monkeypatch.setattr(pads, "display", lambda bundle, raw: bundles.append(bundle))
+    torch.manual_seed(0)
+    return bundles
+
+
+def data_of(bundle: dict) -> dict:
+    return json.loads(
+        re.search(r'<script type="application/json">(.*?)</script>', bundle["text/html"], re.S)[1]
+    )
+
+
+# As in web/pads.js.
+ACTIVATIONS = {
+    "identity": lambda a: a,
+    "relu": lambda a: np.where(a > 0, a, 0),
+    "leaky": lambda a: np.where(a > 0, a, 0.01 * a),
+    "elu": lambda a: np.where(a > 0, a, np.expm1(a)),
+    "silu": lambda a: a / (1 + np.exp(-a)),
+    "tanh": np.tanh,
+    "softplus": lambda a: np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a))),
+    "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
+}
+
+
+def forward(data: dict, x: np.ndarray, first: int = 0, last: int | None = None) -> np.ndarray:
+    """The forward pass of the page, from the page."""
+    weights = np.frombuffer(base64.b64decode(data["weights"]), "<f2").astype(np.float32)
+    at = 0
+    for i, layer in enumerate(data["layers"]):
+        n = layer["rows"] * layer["columns"]
+        W, b = (
+            weights[at : at + n].reshape(layer["rows"], layer["columns"]),
+            weights[at + n : at + n + layer["rows"]],
+        )
+        at += n + layer["rows"]
+        if i >= first and (last is None or i < last):
+            x = ACTIVATIONS[layer["act"]](x @ W.T + b)
+    assert at == len(weights)
+    return x
+
+
+PLANE = {"bounds": [(-2, 2), (-3, 3)]}
+
+
+@pytest.mark.parametrize("activation", list(pads.ACTIVATIONS))
+def test_the_page_decodes_as_torch_does(shown, activation):
+    decoder = mlp([2, 16, 12, 20], activation, last=nn.Sigmoid)
+    latent_pad(decoder, (4, 5), **PLANE)
+    z = 2 * torch.randn(30, 2)
+    expected = decoder(z).detach().numpy()
+    assert np.abs(forward(data_of(shown[0]), z.numpy()) - expected).max() < 3e-3
+
+
+def test_weights_travel_as_half_precision(shown):
+    decoder = nn.Sequential(
+        nn.Sequential(nn.Linear(2, 3), nn.Tanh()), nn.Linear(3, 4, bias=False)
+    ).double()
+    latent_pad(decoder, (2, 2), **PLANE)
+    data = data_of(shown[0])
+    packed = np.frombuffer(base64.b64decode(data["weights"]), "<f2").astype(np.float64)
+    parts = [decoder[0][0].weight, decoder[0][0].bias, decoder[1].weight, torch.zeros(4)]
+    exact = torch.cat([p.detach().double().flatten() for p in parts]).numpy()
+    np.testing.assert_allclose(packed, exact, rtol=2**-11, atol=2**-25)
+    assert data["layers"] == [
+        {"rows": 3, "columns": 2, "act": "tanh"},
+        {"rows": 4, "columns": 3, "act": "identity"},
+    ]
+
+
+def test_the_size_is_that_of_the_weights(shown):
+    latent_pad(mlp([2, 64, 784], last=nn.Sigmoid), (28, 28), **PLANE)
+    n_weights = 2 * 64 + 64 + 64 * 784 + 784
+    n_bytes = len(shown[0]["text/html"].encode())
+    assert 2 * n_weights * 4 / 3 < n_bytes < 2 * n_weights * 4 / 3 + 25_000 < 180_000
+
+
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4)),
+        nn.Sequential(nn.Linear(2, 4), nn.Dropout()),
+        nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.ReLU()),
+        nn.Sequential(nn.ReLU(), nn.Linear(2, 4)),
+        nn.Sequential(nn.Linear(2, 4), nn.GELU()),
+        nn.Sequential(nn.Linear(2, 4), nn.LeakyReLU(0.2)),  # the page's slope is 0.01
+        nn.Sequential(nn.Linear(2, 4), nn.ELU(alpha=0.5)),
+        nn.Sequential(nn.Linear(2, 4), nn.Softplus(beta=2.0)),
+        nn.Conv2d(1, 1, 2),
+    ],
+    ids=str,
+)
+def test_parts_that_cannot_run_in_a_page(shown, decoder):
+    with pytest.raises(
+        ValueError, match=r"cannot run in a page; expected nn\.Linear, each followed by one of"
+    ):
+        latent_pad(decoder, (2, 2), **PLANE)
+    assert not shown
+
+
+def test_networks_that_do_not_fit(shown):
+    with pytest.raises(ValueError, match="does not fit behind 3 numbers"):
+        latent_pad(nn.Sequential(nn.Linear(2, 3), nn.Linear(4, 4)), (2, 2), **PLANE)
+    with pytest.raises(ValueError, match="no linear layer"):
+        latent_pad(nn.Sequential(), (2, 2), **PLANE)
+    with pytest.raises(ValueError, match="the decoder makes 5 numbers; expected 2×2"):
+        latent_pad(nn.Linear(2, 5), (2, 2), **PLANE)
+    assert not shown
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "neither points nor bounds are given"),
+        ({"points": torch.zeros(3, 3)}, r"points have shape \(3, 3\); expected \(n, 2\)"),
+        ({**PLANE, "base": torch.zeros(2)}, r"base has shape \(2,\)"),
+        ({**PLANE, "axes": (0, 3)}, "the code has 3 numbers"),
+        ({**PLANE, "axes": (-1, 0)}, "the code has 3 numbers"),
+        ({**PLANE, "axes": (1, 1)}, "the code has 3 numbers"),
+        ({"bounds": [(0, 1), (2, 2)]}, "bounds"),
+        ({"bounds": [(0, 1)]}, ""),
+        ({**PLANE, "start": [0.0]}, ""),
+    ],
+)
+def test_planes_that_make_no_sense(shown, options, words):
+    with pytest.raises(ValueError, match=words):
+        latent_pad(nn.Linear(3, 4), (2, 2), **options)
+    assert not shown
+
+
+def test_a_code_of_one_number_has_no_plane():
+    with pytest.raises(ValueError, match="the code has 1 numbers"):
+        latent_pad(nn.Linear(1, 4), (2, 2), **PLANE)
+
+
+def test_bounds_of_points_with_an_edge(shown):
+    points = torch.tensor([[0.0, -10.0], [2.0, 30.0], [1.0, 0.0]])
+    latent_pad(nn.Linear(2, 4), (2, 2), points=points, labels=torch.tensor([0, 2, 2]))
+    data = data_of(shown[0])
+    assert data["bounds"] == [[-0.1, 2.1], [-12.0, 32.0]]
+    assert data["points"] == [[0, -10, 0], [2, 30, 2], [1, 0, 2]]
+    assert data["marks"] == [[0, -10, 0], [1, 0, 2]] and len(data["colors"]) == 3
+    latent_pad(nn.Linear(2, 4), (2, 2), points=points)
+    assert data_of(shown[1])["marks"] == [] and {c for *_, c in data_of(shown[1])["points"]} == {0}
+    latent_pad(nn.Linear(2, 4), (2, 2), points=points, **PLANE)
+    assert data_of(shown[2])["bounds"] == [[-2, 2], [-3, 3]]
+
+
+def first_picture(bundle: dict) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))))[::8, ::8] / 255
+
+
+def test_the_other_coordinates_stay_at_the_base(shown):
+    decoder = mlp([5, 8, 6], nn.Tanh, last=nn.Sigmoid)
+    base = torch.tensor([0.5, 1.0, -1.0, 2.0, 0.25])
+    latent_pad(
+        decoder, (2, 3), base=base, axes=(3, 1), start=[1.5, -0.5], names=("p", "q"), **PLANE
+    )
+    data = data_of(shown[0])
+    assert data["base"] == base.tolist() and data["axes"] == [3, 1] and data["shape"] == [2, 3]
+    code = torch.tensor([0.5, -0.5, -1.0, 1.5, 0.25])
+    expected = decoder(code[None]).detach().numpy().reshape(2, 3)
+    assert np.abs(first_picture(shown[0]) - expected).max() < 1 / 255
+    assert np.abs(forward(data, code.numpy()).reshape(2, 3) - expected).max() < 3e-3
+
+
+def test_the_first_picture_is_the_middle_in_its_range(shown):
+    decoder = nn.Linear(2, 4)
+    latent_pad(decoder, (2, 2), bounds=[(0, 2), (2, 6)], values=(-3.0, 3.0))
+    expected = (decoder(torch.tensor([1.0, 4.0])).detach().numpy().reshape(2, 2) + 3) / 6
+    assert np.abs(first_picture(shown[0]) - expected.clip(0, 1)).max() < 1 / 255
+    assert data_of(shown[0])["range"] == [-3, 3]
+
+
+class Tags(HTMLParser):
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def all(self, tag: str) -> list[dict]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+def test_the_structure_of_a_latent_pad(shown):
+    latent_pad(
+        nn.Linear(2, 4),
+        (2, 2),
+        names=("w <1>", "q"),
+        alt='an "alt"',
+        caption="a < b",
+        autoplay=True,
+        **PLANE,
+    )
+    found = Tags(shown[0]["text/html"])
+    assert [a["class"] for a in found.all("figure")] == ["latent-pad"]
+    assert (
+        all(a["role"] == "img" and a["aria-label"] for a in found.all("canvas"))
+        and len(found.all("canvas")) == 2
+    )
+    sliders = found.all("input")
+    assert [(a["type"], a["min"], a["max"], a["value"]) for a in sliders] == [
+        ("range", "-2", "2", "0"),
+        ("range", "-3", "3", "0"),
+    ]
+    assert (
+        len(found.all("label")) == len(found.all("output")) == 2 and len(found.all("noscript")) == 1
+    )
+    assert found.all("img")[0]["alt"] == 'an "alt"' and data_of(shown[0])["autoplay"] is True
+    text = shown[0]["text/html"]
+    assert "w &lt;1&gt;" in text and "a &lt; b" in text
+    assert not re.search(r"https?:", text) and all("src" not in a for a in found.all("script"))
+    assert all("id" not in attrs for _, attrs in found.tags)
+    assert set(shown[0]) == {"text/html", "image/png", "text/plain"}
+
+
+@pytest.mark.parametrize("text", ["</script><b>", "<!--<script>"])
+def test_no_text_breaks_out_of_a_pad(shown, text):
+    latent_pad(nn.Linear(2, 4), (2, 2), alt=text, caption=text, names=(text, text), **PLANE)
+    data = re.search(
+        r'<script type="application/json">(.*?)</script>', shown[0]["text/html"], re.S
+    )[1]
+    assert "<!--" not in data and "<script" not in data and data_of(shown[0])["alt"] == text
+
+
+def test_two_calls_give_the_identical_pad(shown):
+    decoder, points = mlp([2, 8, 4]), torch.randn(20, 2)
+    for _ in range(2):
+        latent_pad(decoder, (2, 2), points=points, labels=torch.arange(20) % 3)
+    assert shown[0] == shown[1]
+
+
+# ------------------------------------------------------------------------------------------ sketch pad
+
+
+def pair() -> tuple[nn.Sequential, nn.Sequential]:
+    return mlp([784, 16, 3]), mlp([3, 16, 784], last=nn.Sigmoid)
+
+
+def test_a_sketch_pad_encodes_and_decodes_as_torch_does(shown):
+    encoder, decoder = pair()
+    x = torch.rand(2, 784)
+    sketch_pad(encoder, decoder, examples=x)
+    data = data_of(shown[0])
+    z = forward(data, x.numpy(), 0, data["code"])
+    assert np.abs(z - encoder(x).detach().numpy()).max() < 3e-3
+    y = forward(data, x.numpy())
+    expected = decoder(encoder(x)).detach().numpy()
+    assert np.abs(y - expected).max() < 3e-3
+    assert np.abs(first_picture(shown[0]) - expected[0].reshape(28, 28)).max() < 1.1 / 255
+    for text, example in zip(data["examples"], x):
+        grey = np.frombuffer(base64.b64decode(text), np.uint8) / 255
+        assert np.abs(grey - example.numpy()).max() <= 0.5 / 255 + 1e-6
+    found = Tags(shown[0]["text/html"])
+    assert (
+        len(found.all("canvas")) == 3
+        and len(found.all("button")) == 2
+        and len(found.all("noscript")) == 1
+    )
+
+
+def test_a_sketch_pad_leaves_the_network_as_it_is(shown):
+    encoder, decoder = (net.double() for net in pair())
+    sketch_pad(
+        encoder, decoder, examples=torch.rand(2, 784)
+    )  # images in float32 beside weights in float64
+    assert next(encoder.parameters()).dtype == torch.float64 and len(shown) == 1
+
+
+def test_a_sketch_pad_for_other_sizes(shown):
+    encoder, decoder = pair()
+    for e, d, examples in (
+        (mlp([4, 3]), decoder, torch.rand(1, 784)),
+        (encoder, mlp([3, 4]), torch.rand(1, 784)),
+        (encoder, decoder, torch.rand(1, 4)),
+        (encoder, decoder, torch.rand(784)),
+    ):
+        with pytest.raises(ValueError, match="expected 784 each"):
+            sketch_pad(e, d, examples=examples)
+    with pytest.raises(ValueError, match="cannot run in a page"):
+        sketch_pad(nn.Sequential(nn.Flatten(), encoder), decoder, examples=torch.rand(1, 784))
+    assert not shown
