@@ -109,6 +109,7 @@ def test_a_tree_that_changes_during_the_tests_is_not_called_green(tree, monkeypa
 
 
 def test_without_a_browser(tree, monkeypatch):
+    monkeypatch.delenv("LECTOOL_REQUIRE_BROWSER", raising=False)
     monkeypatch.setattr(stages, "find_chromium", lambda install: None)
     assert stages.browser_tests() == 0
     monkeypatch.setenv("LECTOOL_REQUIRE_BROWSER", "1")

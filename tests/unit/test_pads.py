@@ -139,8 +139,8 @@ def test_networks_that_do_not_fit(shown):
         ({**PLANE, "axes": (-1, 0)}, "the code has 3 numbers"),
         ({**PLANE, "axes": (1, 1)}, "the code has 3 numbers"),
         ({"bounds": [(0, 1), (2, 2)]}, "bounds"),
-        ({"bounds": [(0, 1)]}, ""),
-        ({**PLANE, "start": [0.0]}, ""),
+        ({"bounds": [(0, 1)]}, None),
+        ({**PLANE, "start": [0.0]}, None),
     ],
 )
 def test_planes_that_make_no_sense(shown, options, words):
