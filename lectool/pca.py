@@ -114,7 +114,7 @@ def principal_axes(x: Tensor, mean: Tensor, *, chunk: int = 8192) -> tuple[Tenso
 
 
 def principal_axes_svd(x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    r"""The same from :math:`X - \mu = U S V^\top`: right singular vectors and :math:`s_j^2 / n`."""
+    r"""The same from :math:`X - \mu = Q S U^\top`: right singular vectors and :math:`s_j^2 / n`."""
     _, s, vt = torch.linalg.svd(x - mean, full_matrices=False)
     return vt, s**2 / len(x)
 
