@@ -6,7 +6,8 @@ One module a topic, each short enough to be read from top to bottom:
   :mod:`~lectool.metrics`, :mod:`~lectool.plot`, :mod:`~lectool.scale`;
 - what makes a page honest, movable and readable: :mod:`~lectool.claims`, :mod:`~lectool.explore`,
   :mod:`~lectool.pads`, :mod:`~lectool.source`;
-- topics: :mod:`~lectool.pca`, :mod:`~lectool.autoencoders`, :mod:`~lectool.rbm`.
+- topics: :mod:`~lectool.pca`, :mod:`~lectool.autoencoders`, :mod:`~lectool.rbm`,
+  :mod:`~lectool.factors`.
 """
 
 __version__ = "0.1.0"

@@ -16,7 +16,7 @@ import urllib.request
 import warnings
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +35,12 @@ __all__ = [
     "documents",
     "drawn_faces",
     "faces",
+    "moving_shape",
     "patches",
     "read_idx",
     "spiral",
+    "three_signals",
+    "variance_mnist",
 ]
 
 MNIST = {  # name: (what it is called at its home, md5 of that file)
@@ -512,6 +515,102 @@ def spiral(
     angle, radius = 2 * torch.pi * turns * t, 0.25 + 0.75 * t
     x = torch.stack([radius * angle.cos(), radius * angle.sin()], 1)
     return x + noise * torch.randn(n, 2, generator=rng), t
+
+
+def three_signals(n: int = 2000, *, noise: float = 0.2, seed: int = 0) -> tuple[Tensor, Tensor]:
+    r"""A sine, a square wave and a saw tooth, each with noise of its own: sources to be mixed.
+
+    Arguments:
+        n: number of samples over 8 seconds.
+        noise: standard deviation of the noise on each source.
+        seed: of the noise; shifted by ``LECTOOL_SEED``.
+
+    Returns:
+        sources: standard deviation 1 each, shape (n, 3), float64.
+        t: time in seconds, shape (n,).
+
+    Raises:
+        ValueError: if ``n`` is below 2 or ``noise`` below 0.
+    """
+    if n < 2 or noise < 0:
+        raise ValueError(f"n is {n}, noise is {noise}; expected n ≥ 2 and noise ≥ 0")
+    rng = torch.Generator().manual_seed(shifted(seed))
+    t = torch.linspace(0, 8, n, dtype=torch.float64)
+    clean = torch.stack([(2 * t).sin(), (3 * t).sin().sign(), 2 * (t % 1) - 1], 1)
+    sources = clean + noise * torch.randn(n, 3, generator=rng, dtype=torch.float64)
+    return sources / sources.std(0, correction=0), t
+
+
+def moving_shape(
+    n: int = 2000, *, size: int = 16, stripes: float = 0.3, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    r"""A video: a disc wanders slowly, and flickers between bright and dark before jumping stripes.
+
+    Arguments:
+        n: number of frames.
+        size: side of a frame, in pixels.
+        stripes: amplitude of the stripes, whose phase and direction are drawn anew for every frame.
+        seed: of the disc's path and of what jumps; shifted by ``LECTOOL_SEED``.
+
+    Returns:
+        frames: shape (n, size²), float32, centred: the disc adds 1 or −1, at random for every frame.
+        places: the disc's centre (column, row), both coordinates in [−1, 1], shape (n, 2).
+
+    Raises:
+        ValueError: if ``n`` is below 2, ``size`` below 4 or ``stripes`` below 0.
+    """
+    if n < 2 or size < 4 or stripes < 0:
+        raise ValueError(
+            f"n, size, stripes are {n}, {size}, {stripes}; expected n ≥ 2, size ≥ 4, stripes ≥ 0"
+        )
+    rng = torch.Generator().manual_seed(shifted(seed))
+    speed = torch.tensor([0.061, 0.043]) * (1 + 0.2 * torch.rand(2, generator=rng))
+    start = 2 * torch.pi * torch.rand(2, generator=rng)
+    places = torch.sin(speed * torch.arange(n)[:, None] + start)
+    axis = torch.linspace(-1.4, 1.4, size)
+    row, column = axis[None, :, None], axis[None, None, :]
+    far = (column - places[:, 0, None, None]) ** 2 + (row - places[:, 1, None, None]) ** 2
+    sign, phase, turn = torch.rand(3, n, 1, 1, generator=rng)
+    disc = torch.sigmoid((0.16 - far) * 30) * torch.where(sign < 0.5, -1.0, 1.0)
+    across = torch.where(turn < 0.5, column, row)
+    return (disc + stripes * torch.sin(4 * across + 2 * torch.pi * phase)).flatten(1), places
+
+
+def variance_mnist(
+    n_train: int | None = None,
+    n_test: int | None = None,
+    *,
+    background: float = 0.01,
+    seed: int = 0,
+) -> Digits:
+    r"""Digits that no mean gives away: each pixel is noise, loud in the strokes and faint elsewhere.
+
+    A pixel of grey value g becomes one draw from N(0, v) with :math:`v = b + (1 - b) g^2`, so that strokes
+    have a standard deviation of about 1 and the background one of :math:`\sqrt b`. Every pixel has mean 0;
+    the digit is in the variances alone.
+
+    Arguments:
+        n_train, n_test: as in :func:`digits`, whose images give the strokes.
+        background: the variance b of an empty pixel, in [0, 1).
+        seed: of the draws, one for each pixel of each image; shifted by ``LECTOOL_SEED``.
+
+    Returns:
+        digits whose ``x_train`` and ``x_test`` are real numbers, shape (n, 784).
+
+    Raises:
+        ValueError: if ``background`` is out of range, or as :func:`digits` does.
+    """
+    if not 0 <= background < 1:
+        raise ValueError(f"background is {background}; expected a variance in [0, 1)")
+    images = digits(n_train, n_test)
+    rng = torch.Generator().manual_seed(shifted(seed))
+
+    def draw(grey: Tensor) -> Tensor:
+        sd = (background + (1 - background) * grey.square()).sqrt()
+        return sd * torch.randn(grey.shape, generator=rng)
+
+    note = f"Variance digits: each pixel one draw of mean 0, its variance given by a stroke. {images.note}"
+    return replace(images, x_train=draw(images.x_train), x_test=draw(images.x_test), note=note)
 
 
 # ------------------------------------------------------------------------------------------- fetching

@@ -69,7 +69,8 @@ def _docstring(node: ast.AST) -> ast.Expr | None:
 def _where(item: Callable | type) -> str:
     lines, start = inspect.getsourcelines(inspect.unwrap(item))
     path = Path(inspect.getfile(inspect.unwrap(item)))
-    name = f"{path.parent.name}/{path.name}"
+    depth = 1 + max(1, inspect.unwrap(item).__module__.count("."))
+    name = "/".join(path.parts[-depth:])  # from the top-level package down
     try:
         metadata = importlib.metadata.metadata("lectool")
         urls = dict(u.split(", ", 1) for u in metadata.get_all("Project-URL") or [])
