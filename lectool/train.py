@@ -123,6 +123,12 @@ class History:
     def __getitem__(self, name: str) -> list[float]:
         return self.terms[name]
 
+    def __repr__(self) -> str:
+        last = ", ".join(
+            f"{name} {values[-1]:.4g}" for name, values in self.terms.items() if values
+        )
+        return f"History({self.n_epochs} epochs{': ' if last else ''}{last})"
+
 
 def fit(
     model: nn.Module,

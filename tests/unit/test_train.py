@@ -10,7 +10,7 @@ from torch import nn
 
 from lectool import train
 from lectool.nets import mlp
-from lectool.train import check_data, fit
+from lectool.train import History, check_data, fit
 
 
 @pytest.fixture(autouse=True)
@@ -584,3 +584,8 @@ def test_fit_trains_what_the_book_trains():
         net, samples(200), epochs=30, lr=0.01, loss=lambda x: (net(x) - x).square().sum(1).mean()
     )
     assert history["loss"][-1] < 0.3 * history["loss"][0]
+
+
+def test_a_history_shows_where_training_ended():
+    assert repr(History({"loss": [3.0, 1.23456]}, n_epochs=2)) == "History(2 epochs: loss 1.235)"
+    assert repr(History()) == "History(0 epochs)"
