@@ -1,11 +1,20 @@
-r"""Measures of reconstruction, of subspaces and of codes."""
+r"""Measures of reconstruction, of subspaces, of codes and of the distance between samples."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from lectool.train import check_data
 
-__all__ = ["nearest", "principal_angles", "psnr", "reconstruction_error", "retrieval_precision"]
+__all__ = [
+    "nearest",
+    "principal_angles",
+    "psnr",
+    "reconstruction_error",
+    "retrieval_precision",
+    "squared_mmd",
+]
 
 
 def reconstruction_error(x: Tensor, x_hat: Tensor) -> float:
@@ -115,3 +124,67 @@ def retrieval_precision(codes: Tensor, labels: Tensor, k: int = 10) -> float:
     other[other.all(1), -1] = False
     neighbours = found[other].reshape(len(codes), k)
     return (labels[neighbours] == labels[:, None]).double().mean().item()
+
+
+def squared_mmd(
+    x: Tensor,
+    y: Tensor,
+    *,
+    kernel: str = "rbf",
+    widths: Sequence[float] = (1.0,),
+    unbiased: bool = True,
+) -> Tensor:
+    r"""Squared maximum mean discrepancy between the distributions of two samples.
+
+    .. math:: \mathbb E[k(x, x')] + \mathbb E[k(y, y')] - 2\, \mathbb E[k(x, y)]
+
+    is the squared distance of their mean embeddings, 0 exactly where the distributions are equal if the
+    kernel is characteristic (``"rbf"`` and ``"imq"`` are).
+
+    Arguments:
+        x, y: samples, shapes (n, d) and (m, d).
+        kernel: ``"rbf"``: :math:`\sum_w \exp(-r^2 / 2 w^2)` over the widths w, with the distance r;
+            ``"imq"``: :math:`\sum_w w^2 / (w^2 + r^2)`, whose tails reach further;
+            ``"cubic"``: :math:`(x^\top y / d + 1)^3`, which needs no width.
+        widths: w, in the units of x; each > 0.
+        unbiased: whether pairs of a point with itself are left out: 0 in expectation where the
+            distributions are equal, and negative at times. Else never negative, and too large by O(1/n).
+
+    Returns:
+        a scalar through which gradients flow to both samples.
+
+    Raises:
+        ValueError: if shapes do not fit, there are fewer than two points, or kernel or width is invalid.
+
+    References:
+        Gretton et al. (2012), A kernel two-sample test, lemma 6.
+    """
+    check_data(x)
+    check_data(y, "y", width=x.shape[1])
+    if kernel not in ("rbf", "imq", "cubic") or min(widths) <= 0:
+        raise ValueError(
+            f"kernel is {kernel!r} with widths {tuple(widths)}; expected 'rbf', 'imq' or 'cubic', widths > 0"
+        )
+    n, m = len(x), len(y)
+    if unbiased and min(n, m) < 2:
+        raise ValueError(f"x and y have {n} and {m} points; expected at least 2 each")
+
+    def k(a: Tensor, b: Tensor) -> Tensor:
+        if kernel == "cubic":
+            return (a @ b.T / a.shape[1] + 1) ** 3
+        r2 = (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp(min=0)
+        if kernel == "rbf":
+            return sum(torch.exp(-r2 / (2 * w**2)) for w in widths)
+        return sum(w**2 / (w**2 + r2) for w in widths)
+
+    if (
+        kernel != "cubic"
+    ):  # a common shift changes no distance, and large squares would cancel badly
+        middle = x.detach().mean(0)
+        x, y = x - middle, y - middle
+    k_xx, k_yy, k_xy = k(x, x), k(y, y), k(x, y)
+    if not unbiased:
+        return k_xx.mean() + k_yy.mean() - 2 * k_xy.mean()
+    within_x = (k_xx.sum() - k_xx.diagonal().sum()) / (n * (n - 1))
+    within_y = (k_yy.sum() - k_yy.diagonal().sum()) / (m * (m - 1))
+    return within_x + within_y - 2 * k_xy.mean()

@@ -16,6 +16,7 @@ from lectool.metrics import (
     psnr,
     reconstruction_error,
     retrieval_precision,
+    squared_mmd,
 )
 
 FEW = settings(derandomize=True, database=None, deadline=None, max_examples=30)
@@ -221,3 +222,73 @@ def test_retrieval_precision_rejects():
     for k in (0, 5):
         with pytest.raises(ValueError, match=f"k is {k}; expected 1 … 4"):
             retrieval_precision(codes, labels, k)
+
+
+# --- maximum mean discrepancy ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "imq", "cubic"])
+@pytest.mark.parametrize("unbiased", [True, False])
+def test_mmd_equals_the_sums_over_pairs(kernel, unbiased):
+    x, y = torch.randn(7, 3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64) + 1
+
+    def k(a, b):
+        r2 = (a - b).square().sum()
+        return {
+            "rbf": sum(torch.exp(-r2 / (2 * w * w)) for w in (0.5, 2.0)),
+            "imq": sum(w * w / (w * w + r2) for w in (0.5, 2.0)),
+            "cubic": (a @ b / 3 + 1) ** 3,
+        }[kernel]
+
+    def mean(a, b, same):
+        pairs = [
+            k(p, q)
+            for i, p in enumerate(a)
+            for j, q in enumerate(b)
+            if not (same and unbiased and i == j)
+        ]
+        return sum(pairs) / len(pairs)
+
+    expected = mean(x, x, True) + mean(y, y, True) - 2 * mean(x, y, False)
+    found = squared_mmd(x, y, kernel=kernel, widths=(0.5, 2.0), unbiased=unbiased)
+    torch.testing.assert_close(found, expected)
+
+
+def test_mmd_of_gaussians_has_its_closed_form():
+    # For N(0, 1) and N(m, 1) and a Gaussian kernel of width w: E k is a Gaussian integral.
+    w, m = 1.5, 2.0
+    gain = w / (w**2 + 2) ** 0.5
+    expected = 2 * gain * (1 - torch.exp(torch.tensor(-(m**2) / (2 * (w**2 + 2)))))
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(4000, 1, generator=g), torch.randn(4000, 1, generator=g) + m
+    assert squared_mmd(x, y, widths=(w,)).item() == pytest.approx(expected.item(), rel=0.05)
+
+
+def test_mmd_does_not_depend_on_a_common_shift_and_has_gradients():
+    x, y = torch.randn(50, 2), torch.randn(60, 2, requires_grad=True)
+    near, far = (
+        squared_mmd(x, y),
+        squared_mmd(x + 1000, y + 1000),
+    )
+    assert far.item() == pytest.approx(near.item(), abs=1e-3)
+    near.backward()
+    assert y.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"kernel": "linear"}, "kernel is 'linear'"),
+        ({"widths": (0.0,)}, "widths > 0"),
+    ],
+)
+def test_mmd_refuses_what_is_no_kernel(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        squared_mmd(torch.randn(5, 2), torch.randn(5, 2), **arguments)
+
+
+def test_mmd_refuses_other_widths_and_single_points():
+    with pytest.raises(ValueError):
+        squared_mmd(torch.randn(5, 2), torch.randn(5, 3))
+    with pytest.raises(ValueError, match="at least 2"):
+        squared_mmd(torch.randn(1, 2), torch.randn(5, 2))
