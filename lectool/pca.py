@@ -2,6 +2,7 @@ r"""Chapter 01: principal component analysis and the linear autoencoder."""
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -98,19 +99,36 @@ class PCA:
         return self.inverse_transform(self.transform(x))
 
 
-def principal_axes(x: Tensor, mean: Tensor, *, chunk: int = 8192) -> tuple[Tensor, Tensor]:
-    r"""Eigenvectors of the covariance as rows, and its eigenvalues (divisor n), both descending.
+def principal_axes(x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Eigenvectors of the covariance as rows, and its eigenvalues (divisor n), both descending."""
+    variances, vectors = np.linalg.eigh(covariance(x, mean).numpy())
+    axes, variances = vectors.T[::-1].copy(), variances[::-1].clip(min=0)
+    return torch.from_numpy(axes).to(x), torch.from_numpy(variances).to(x)
 
-    Slices of x are centred before they are multiplied: :math:`X^\top X - n \mu \mu^\top` would need no
-    copy either, but subtracts two large numbers where the mean is large.
+
+def covariance(x: Tensor, mean: Tensor) -> Tensor:
+    r"""Covariance :math:`\frac1n \sum_i (x_i - \mu)(x_i - \mu)^\top` in float64 on the CPU, shape (d, d).
+
+    The shortest way is :math:`\frac1n X^\top X - \mu \mu^\top`, which needs no centred copy of the data, but
+    subtracts two large numbers where the mean is large beside the spread: there the data are centred.
     """
-    covariance = x.new_zeros(x.shape[1], x.shape[1])
-    for rows in x.split(chunk):
-        centred = rows - mean
-        covariance.addmm_(centred.T, centred)
-    # In float64 on the CPU: d × d is small, and not every accelerator has an eigensolver.
-    variances, vectors = torch.linalg.eigh(covariance.double().cpu() / len(x))
-    return vectors.flip(1).T.to(x), variances.flip(0).clamp(min=0).to(x)
+    n, centre = len(x), mean.cpu().numpy().astype(float)
+    C = _gram(x) / n - np.outer(centre, centre)
+    if centre @ centre > 4 * C.trace():
+        x = x.detach() - mean
+        left = x.mean(0).cpu().numpy().astype(float)  # what rounding has left of the mean
+        C = _gram(x) / n - np.outer(left, left)
+    return torch.from_numpy(C)
+
+
+def _gram(x: Tensor) -> np.ndarray:
+    r""":math:`X^\top X` in float64."""
+    if x.device.type == "cpu":
+        # NumPy sees one matrix in both factors and does half of the work (BLAS syrk); torch does not. What
+        # follows is NumPy's too: its threads wait a while for more work, and torch's would get in their way.
+        array = x.detach().numpy()
+        return (array.T @ array).astype(float)
+    return (x.T @ x).detach().cpu().numpy().astype(float)
 
 
 def principal_axes_svd(x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -325,7 +343,7 @@ def allocate_bits(variances: Tensor, total: int) -> Tensor:
             f"smallest variance is {variances.min():.3g}, total is {total}; expected > 0 and 0 … {MAX_BITS * k}"
         )
     _, errors = quantizer_table()
-    gains = variances.double().cpu()[:, None] * (errors[:-1] - errors[1:])  # of each next bit
+    gains = variances.cpu().double()[:, None] * (errors[:-1] - errors[1:])  # of each next bit
     best = (
         gains.flatten().topk(total).indices
     )  # gains fall along a row: no bit is bought before the one below it

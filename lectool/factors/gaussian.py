@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from lectool.factors._shared import done, listed
-from lectool.pca import principal_axes, principal_axes_svd
+from lectool.pca import covariance, principal_axes, principal_axes_svd
 from lectool.train import check_data
 
 
@@ -165,7 +165,7 @@ class FactorAnalysis(LinearGaussian):
         if constant := listed((x == x[0]).all(0)):
             raise ValueError(f"constant: {constant}; expected some variance in every feature")
         self.mean_ = x.mean(0)
-        C = _covariance(x, self.mean_)
+        C = covariance(x, self.mean_)
         sd = C.diag().sqrt()
         W, noise = self._em(C / sd / sd[:, None], k)  # EM on the correlations: units do not matter
         self.loglike_ = [value - sd.log().sum().item() for value in self.loglike_]
@@ -557,11 +557,3 @@ class MixtureOfPPCA:
         z, noise = (torch.randn(n, size, generator=generator).to(self.W_) for size in (k, d))
         mapped = (self.W_[c] @ z[:, :, None])[:, :, 0]
         return self.means_[c] + mapped + noise * self.noise_variance_[c].sqrt()[:, None]
-
-
-def _covariance(x: Tensor, mean: Tensor, *, chunk: int = 8192) -> Tensor:
-    covariance = torch.zeros(x.shape[1], x.shape[1]).to(x)
-    for rows in x.split(chunk):
-        centred = rows - mean
-        covariance.addmm_(centred.T, centred)
-    return covariance.double().cpu() / len(x)

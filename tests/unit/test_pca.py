@@ -476,3 +476,24 @@ def test_equal_components_share_alike():
 def test_allocate_bits_rejects(variances, total):
     with pytest.raises(ValueError, match="expected > 0 and 0 … 20"):
         allocate_bits(torch.tensor(variances), total)
+
+
+# --- covariance -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0, 3.0, 1000.0])
+def test_covariance_in_float32_survives_a_mean_far_from_zero(offset):
+    # Not centring at all would lose offset² / variance · 1e-7 of it: everything at an offset of 1000.
+    exact = correlated(4000, 8) - 3
+    x = (exact + offset).float()
+    expected = np.cov(x.double().numpy().T, bias=True)
+    found = pca.covariance(x, x.mean(0))
+    assert found.dtype == torch.float64
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5 * np.trace(expected))
+
+
+def test_covariance_keeps_to_the_data_though_they_need_a_gradient_or_are_no_block():
+    x = correlated(50, 6)
+    expected = np.cov(x.numpy().T, bias=True)
+    for same in (x.clone().requires_grad_(), x.T.contiguous().T, x.repeat(1, 2)[:, :6]):
+        np.testing.assert_allclose(pca.covariance(same, same.detach().mean(0)).numpy(), expected)
