@@ -19,10 +19,10 @@ import scipy.io
 import torch
 
 from lectool import data
-from lectool.data import Unavailable, read_idx
+from lectool.data import Unavailable, files, read_idx
 
 REAL = os.environ.get("LECTOOL_DATA")
-NAMES = [name for name, _ in data.MNIST.values()]
+NAMES = [name for name, _ in files.MNIST.values()]
 
 
 def real_files(*parts: str) -> Path:
@@ -39,17 +39,17 @@ def alone(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pooch, "os_cache", lambda _name: str(tmp_path / "cache"))
     monkeypatch.setattr(urllib.request, "urlopen", no_network)
-    monkeypatch.setattr(data, "_no_network", [])
-    monkeypatch.setattr(data, "used", set())
+    monkeypatch.setattr(files, "_no_network", [])
+    monkeypatch.setattr(files, "used", set())
 
 
 @pytest.fixture
 def light(monkeypatch):
     """Stand-ins that cost nothing, where only the way to them is tested."""
     monkeypatch.setattr(
-        data, "_bundled_digits", lambda: (torch.zeros(1, 784), torch.zeros(1).long()) * 2
+        files, "_bundled_digits", lambda: (torch.zeros(1, 784), torch.zeros(1).long()) * 2
     )
-    monkeypatch.setattr(data, "drawn_faces", lambda: torch.zeros(400, 4096))
+    monkeypatch.setattr(files, "drawn_faces", lambda: torch.zeros(400, 4096))
 
 
 def no_network(*_args, **_options):
@@ -165,7 +165,7 @@ def test_digits_from_a_folder(monkeypatch, tmp_path):
     few = data.digits(n_train=3, n_test=2)
     assert torch.equal(few.x_train, d.x_train[:3]) and torch.equal(few.y_test, d.y_test[:2])
     assert len(few.y_train) == 3 and len(few.x_test) == 2
-    assert data.used == {"mnist"}
+    assert files.used == {"mnist"}
 
 
 def test_digits_of_the_real_files(monkeypatch):
@@ -272,7 +272,7 @@ def test_bundled_digits_say_so_and_are_what_they_say(monkeypatch, tmp_path):
         and "8×8" in d.note
         and "not MNIST" in str(d)
     )
-    assert d.x_train.shape == (1437 * data.COPIES, 784) and d.x_test.shape == (360, 784)
+    assert d.x_train.shape == (1437 * files.COPIES, 784) and d.x_test.shape == (360, 784)
     assert len(d.y_train) == len(d.x_train) and d.y_train.unique().tolist() == list(range(10))
     for x in (d.x_train, d.x_test):
         assert x.dtype == torch.float32 and x.min() >= 0 and x.max() <= 1 and x.max() > 0.9
@@ -312,7 +312,7 @@ def test_a_network_that_hangs_is_given_up_once_a_process(monkeypatch, light):
         time.sleep(30)
 
     monkeypatch.setattr(urllib.request, "urlopen", hang)
-    monkeypatch.setattr(data, "DOWNLOAD_TIMEOUT", 1.0)
+    monkeypatch.setattr(files, "DOWNLOAD_TIMEOUT", 1.0)
     start = time.perf_counter()
     assert data.digits().source == "bundled"
     assert 0.9 < time.perf_counter() - start < 1.7  # over both homes
@@ -324,8 +324,8 @@ def test_a_network_that_hangs_is_given_up_once_a_process(monkeypatch, light):
 
 
 def test_the_promise_is_five_seconds_over_all_homes():
-    assert data.DOWNLOAD_TIMEOUT <= 5
-    assert len(data.MNIST_HOMES) == len(data.FACES_HOMES) == 2  # each is asked for half of it
+    assert files.DOWNLOAD_TIMEOUT <= 5
+    assert len(files.MNIST_HOMES) == len(files.FACES_HOMES) == 2  # each is asked for half of it
 
 
 def test_offline_forbids_even_asking(monkeypatch, light):
@@ -363,13 +363,13 @@ def files_in(folder: Path) -> list[str]:
 
 def serve_mnist(monkeypatch, tmp_path, *, good: bool = True, **options) -> Home:
     source = write_mnist(tmp_path / "home") / "mnist"
-    files = {name: (source / name).read_bytes() for name in NAMES}
+    contents = {name: (source / name).read_bytes() for name in NAMES}
     known = {
-        kind: (name, "md5:" + (pooch_hash(files[name]) if good else "0" * 32))
-        for kind, (name, _) in data.MNIST.items()
+        kind: (name, "md5:" + (pooch_hash(contents[name]) if good else "0" * 32))
+        for kind, (name, _) in files.MNIST.items()
     }
-    monkeypatch.setattr(data, "MNIST", known)
-    return Home(monkeypatch, files, **options)
+    monkeypatch.setattr(files, "MNIST", known)
+    return Home(monkeypatch, contents, **options)
 
 
 def pooch_hash(content: bytes) -> str:
@@ -392,7 +392,7 @@ def test_a_download_of_another_hash_is_not_used(monkeypatch, tmp_path, light):
     home = serve_mnist(monkeypatch, tmp_path, good=False)
     d = data.digits()
     assert d.source == "bundled" and "does not give it (ValueError)" in d.note
-    assert len(home.asked) == len(data.MNIST_HOMES)  # the other home was tried too
+    assert len(home.asked) == len(files.MNIST_HOMES)  # the other home was tried too
     assert files_in(tmp_path / "cache") == []
     monkeypatch.setenv("LECTOOL_DIGITS", "mnist")
     with pytest.raises(Unavailable):
@@ -449,8 +449,8 @@ def test_a_read_only_cache_that_has_the_files_is_used(monkeypatch, tmp_path):
 
 def write_faces(folder: Path, **content) -> Path:
     (folder / "olivetti").mkdir(exist_ok=True)
-    scipy.io.savemat(folder / "olivetti" / data.FACES_FILE, content)
-    return folder / "olivetti" / data.FACES_FILE
+    scipy.io.savemat(folder / "olivetti" / files.FACES_FILE, content)
+    return folder / "olivetti" / files.FACES_FILE
 
 
 def test_faces_from_a_folder_stand_upright(monkeypatch, tmp_path):
@@ -468,7 +468,7 @@ def test_faces_from_a_folder_stand_upright(monkeypatch, tmp_path):
 
 
 def test_faces_of_the_real_file(monkeypatch):
-    real_files("olivetti", data.FACES_FILE)
+    real_files("olivetti", files.FACES_FILE)
     monkeypatch.setenv("LECTOOL_DATA", REAL)
     f = data.faces()
     assert f.source == "olivetti" and 0 <= f.x.min() and 0.9 < f.x.max() <= 1
@@ -521,13 +521,13 @@ def test_drawn_faces(monkeypatch):
 
 def test_faces_fall_back_to_drawn_ones(monkeypatch):
     drawn = torch.rand(400, 4096)
-    monkeypatch.setattr(data, "drawn_faces", lambda: drawn)
+    monkeypatch.setattr(files, "drawn_faces", lambda: drawn)
     f = data.faces()
     assert (
         f.source == "drawn"
         and "not photographs" in f.note
         and f.x is drawn
-        and data.used == {"drawn"}
+        and files.used == {"drawn"}
     )
 
 
@@ -642,7 +642,7 @@ def test_patches_are_cut_out_of_the_photographs(monkeypatch):
 
 def test_patches_reach_every_corner():
     images = torch.zeros(2, 427, 640)
-    assert data.places(images, 16) == (412, 625)
+    assert files.places(images, 16) == (412, 625)
     assert data.patches(3, size=400).shape == (3, 160_000)
     assert data.patches(2, size=1).shape == (2, 1)
 

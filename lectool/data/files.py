@@ -1,10 +1,4 @@
-r"""Data sets: looked for in ``LECTOOL_DATA``, else downloaded into the user's cache, else a stand-in.
-
-Environment:
-    LECTOOL_DATA: a folder with ``mnist/*.gz`` (the four IDX files) and ``olivetti/olivettifaces.mat``.
-    LECTOOL_DIGITS: ``mnist`` (an error where it cannot be had), ``bundled`` or ``auto`` (default).
-    LECTOOL_OFFLINE: ``1`` forbids every download.
-"""
+r"""Digits, faces, documents, photographs: found in ``LECTOOL_DATA``, downloaded, or stood in for."""
 
 import errno
 import gzip
@@ -25,21 +19,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lectool.data.generated import drawn_faces
 from lectool.train import shifted
 
 __all__ = [
     "Digits",
     "Documents",
     "Faces",
+    "Unavailable",
     "digits",
     "documents",
-    "drawn_faces",
     "faces",
-    "moving_shape",
     "patches",
     "read_idx",
-    "spiral",
-    "three_signals",
+    "used",
     "variance_mnist",
 ]
 
@@ -309,50 +302,6 @@ def _read_faces(path: Path) -> Tensor:
     return images.reshape(400, 64, 64).transpose(1, 2).reshape(400, -1).contiguous()
 
 
-def drawn_faces(n_persons: int = 40, n_views: int = 10) -> Tensor:
-    r"""Faces made of soft ellipses: a stand-in for photographs where none are at hand.
-
-    A person is a vector of proportions (face, eyes, brows, nose, mouth, hair); a view changes the
-    direction of the light, the position of the head and the smile, and adds noise.
-
-    Returns:
-        grey values in [0, 1], shape (n_persons · n_views, 4096); the views of one person in sequence.
-    """
-    rng = torch.Generator().manual_seed(1)
-    n = n_persons * n_views
-
-    def person(low: float, high: float) -> Tensor:
-        drawn = low + (high - low) * torch.rand(n_persons, generator=rng)
-        return drawn.repeat_interleave(n_views)[:, None, None]
-
-    def view(sd: float) -> Tensor:
-        return (sd * torch.randn(n, generator=rng))[:, None, None]
-
-    axis = torch.linspace(-1, 1, 64)
-    row, column = axis[:, None] - view(0.03), axis[None, :] - view(0.04)
-
-    def ellipse(row_0, column_0, height, width, soft=0.12):
-        radius = (((row - row_0) / height) ** 2 + ((column - column_0) / width) ** 2).sqrt()
-        return torch.sigmoid((1 - radius) / soft)
-
-    head_width, head_height, skin = person(0.55, 0.75), person(0.8, 0.95), person(0.55, 0.85)
-    eye_row, eye_gap, eye_size = person(-0.25, -0.08), person(0.2, 0.33), person(0.06, 0.11)
-    brow, nose, mouth_row = person(0.03, 0.07), person(0.12, 0.26), person(0.38, 0.55)
-    mouth_width, hair, fringe = person(0.16, 0.34), person(0.05, 0.45), person(-0.75, -0.45)
-    smile, light = view(0.03), view(0.35)
-    head = ellipse(0.05, 0.0, head_height, head_width)
-    x = 0.3 * (1 - head) + skin * head * (1 + light * column)
-    cap = ellipse(-0.75, 0.0, fringe + 1.05, head_width * 1.1) * (row < fringe).float()
-    x = x + (hair - x) * cap
-    for side in (-1, 1):
-        x = x * (1 - 0.8 * ellipse(eye_row, side * eye_gap, eye_size, eye_size * 1.5))
-        x = x * (1 - 0.6 * ellipse(eye_row - 0.17, side * eye_gap, brow, eye_size * 2))
-    x = x * (1 - 0.25 * ellipse(0.15, 0.0, nose, 0.06, soft=0.4))
-    x = x * (1 - 0.6 * ellipse(mouth_row - smile * (column / 0.2) ** 2, 0.0, 0.05, mouth_width))
-    x = x + 0.02 * torch.randn(x.shape, generator=rng)
-    return x.clamp(0, 1).reshape(n, -1)
-
-
 # ------------------------------------------------------------------------------------------- documents
 
 
@@ -488,92 +437,6 @@ def patches(n: int, *, size: int = 16, seed: int = 0) -> Tensor:
 def places(images: Tensor, size: int) -> tuple[int, int]:
     r"""In how many rows and columns a patch of this size can begin."""
     return images.shape[1] - size + 1, images.shape[2] - size + 1
-
-
-def spiral(
-    n: int, *, noise: float = 0.02, turns: float = 1.5, seed: int = 0
-) -> tuple[Tensor, Tensor]:
-    r"""Points on a spiral: a one-dimensional manifold in the plane that no line can follow.
-
-    Arguments:
-        n: number of points.
-        noise: standard deviation of the noise added to both coordinates.
-        turns: how often the spiral winds round the origin.
-        seed: shifted by ``LECTOOL_SEED``.
-
-    Returns:
-        x: the points, shape (n, 2).
-        t: the true position of each along the curve, uniform in [0, 1], shape (n,).
-
-    Raises:
-        ValueError: if ``n`` is below 1 or ``noise`` below 0.
-    """
-    if n < 1 or noise < 0:
-        raise ValueError(f"n is {n}, noise is {noise}; expected n ≥ 1 and noise ≥ 0")
-    rng = torch.Generator().manual_seed(shifted(seed))
-    t = torch.rand(n, generator=rng)
-    angle, radius = 2 * torch.pi * turns * t, 0.25 + 0.75 * t
-    x = torch.stack([radius * angle.cos(), radius * angle.sin()], 1)
-    return x + noise * torch.randn(n, 2, generator=rng), t
-
-
-def three_signals(n: int = 2000, *, noise: float = 0.2, seed: int = 0) -> tuple[Tensor, Tensor]:
-    r"""A sine, a square wave and a saw tooth, each with noise of its own: sources to be mixed.
-
-    Arguments:
-        n: number of samples over 8 seconds.
-        noise: standard deviation of the noise on each source.
-        seed: of the noise; shifted by ``LECTOOL_SEED``.
-
-    Returns:
-        sources: standard deviation 1 each, shape (n, 3), float64.
-        t: time in seconds, shape (n,).
-
-    Raises:
-        ValueError: if ``n`` is below 2 or ``noise`` below 0.
-    """
-    if n < 2 or noise < 0:
-        raise ValueError(f"n is {n}, noise is {noise}; expected n ≥ 2 and noise ≥ 0")
-    rng = torch.Generator().manual_seed(shifted(seed))
-    t = torch.linspace(0, 8, n, dtype=torch.float64)
-    clean = torch.stack([(2 * t).sin(), (3 * t).sin().sign(), 2 * (t % 1) - 1], 1)
-    sources = clean + noise * torch.randn(n, 3, generator=rng, dtype=torch.float64)
-    return sources / sources.std(0, correction=0), t
-
-
-def moving_shape(
-    n: int = 2000, *, size: int = 16, stripes: float = 0.3, seed: int = 0
-) -> tuple[Tensor, Tensor]:
-    r"""A video: a disc wanders slowly, and flickers between bright and dark before jumping stripes.
-
-    Arguments:
-        n: number of frames.
-        size: side of a frame, in pixels.
-        stripes: amplitude of the stripes, whose phase and direction are drawn anew for every frame.
-        seed: of the disc's path and of what jumps; shifted by ``LECTOOL_SEED``.
-
-    Returns:
-        frames: shape (n, size²), float32, centred: the disc adds 1 or −1, at random for every frame.
-        places: the disc's centre (column, row), both coordinates in [−1, 1], shape (n, 2).
-
-    Raises:
-        ValueError: if ``n`` is below 2, ``size`` below 4 or ``stripes`` below 0.
-    """
-    if n < 2 or size < 4 or stripes < 0:
-        raise ValueError(
-            f"n, size, stripes are {n}, {size}, {stripes}; expected n ≥ 2, size ≥ 4, stripes ≥ 0"
-        )
-    rng = torch.Generator().manual_seed(shifted(seed))
-    speed = torch.tensor([0.061, 0.043]) * (1 + 0.2 * torch.rand(2, generator=rng))
-    start = 2 * torch.pi * torch.rand(2, generator=rng)
-    places = torch.sin(speed * torch.arange(n)[:, None] + start)
-    axis = torch.linspace(-1.4, 1.4, size)
-    row, column = axis[None, :, None], axis[None, None, :]
-    far = (column - places[:, 0, None, None]) ** 2 + (row - places[:, 1, None, None]) ** 2
-    sign, phase, turn = torch.rand(3, n, 1, 1, generator=rng)
-    disc = torch.sigmoid((0.16 - far) * 30) * torch.where(sign < 0.5, -1.0, 1.0)
-    across = torch.where(turn < 0.5, column, row)
-    return (disc + stripes * torch.sin(4 * across + 2 * torch.pi * phase)).flatten(1), places
 
 
 def variance_mnist(

@@ -1,0 +1,40 @@
+r"""Data sets: looked for in ``LECTOOL_DATA``, else downloaded into the user's cache, else a stand-in.
+
+Environment:
+    LECTOOL_DATA: a folder with ``mnist/*.gz`` (the four IDX files) and ``olivetti/olivettifaces.mat``.
+    LECTOOL_DIGITS: ``mnist`` (an error where it cannot be had), ``bundled`` or ``auto`` (default).
+    LECTOOL_OFFLINE: ``1`` forbids every download.
+"""
+
+from lectool.data.files import (
+    Digits,
+    Documents,
+    Faces,
+    Unavailable,
+    digits,
+    documents,
+    faces,
+    patches,
+    read_idx,
+    used,
+    variance_mnist,
+)
+from lectool.data.generated import drawn_faces, moving_shape, spiral, three_signals
+
+__all__ = [
+    "Digits",
+    "Documents",
+    "Faces",
+    "Unavailable",
+    "digits",
+    "documents",
+    "drawn_faces",
+    "faces",
+    "moving_shape",
+    "patches",
+    "read_idx",
+    "spiral",
+    "three_signals",
+    "used",
+    "variance_mnist",
+]
