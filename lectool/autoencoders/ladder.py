@@ -26,7 +26,7 @@ def pick_labels(
         n_classes: K; the largest label plus one where ``None``.
 
     Returns:
-        indices in random order, shape (K · per_class,).
+        indices, the classes in turn (0, 1, …, K − 1, 0, 1, …), shape (K · per_class,).
 
     Raises:
         ValueError: if a class has fewer samples than asked for; the message names it.

@@ -316,7 +316,7 @@ def ppca_closed_form(
 
     Eigenvalues that are not given count as 0, so that fewer than d of them will do.
     """
-    sigma2 = variances[k:].sum() / (d - k) if noise is None else torch.tensor(noise).to(variances)
+    sigma2 = variances[k:].sum() / (d - k) if noise is None else variances.new_tensor(noise)
     W = axes[:k].T * (variances[:k] - sigma2).clamp(min=0).sqrt()
     return nn.functional.pad(W, (0, k - W.shape[1])), sigma2
 

@@ -22,7 +22,7 @@ class SlowFeatureAnalysis:
     Attributes:
         mean_: of h(x).
         components_: :math:`w_j` as rows.
-        slowness_: :math:`\Delta_j`, ascending, in [0, 4], shape (k,).
+        slowness_: :math:`\Delta_j`, ascending, shape (k,): 2 for white noise, at most 4n / (n − 1).
 
     References:
         Wiskott & Sejnowski (2002), Slow feature analysis: unsupervised learning of invariances.

@@ -217,6 +217,10 @@ def test_without_noise_the_posterior_is_the_pseudo_inverse():
     )
 
 
+def test_a_noise_that_is_given_is_kept_to_the_last_digit():
+    assert PPCA(2, noise_variance=0.1).fit(factor_data()).noise_variance_.item() == 0.1
+
+
 def test_a_noise_above_the_variance_leaves_no_loading():
     x = factor_data(300, 6, 2)
     assert (PPCA(2, noise_variance=1e4).fit(x).W_ == 0).all()
@@ -317,6 +321,43 @@ def test_mixture_density_likelihood_and_samples():
     torch.testing.assert_close(drawn.T.cov(), x.T.cov(), rtol=0.1, atol=1.5)
 
 
+def test_pieces_far_apart_are_the_ppca_of_each_part():
+    parts = 3 * factor_data(400, 4, 1), 3 * factor_data(1200, 4, 1, seed=5) + 200
+    model = MixtureOfPPCA(2, 1, generator=rng()).fit(torch.cat(parts))
+    order = model.weights_.argsort()
+    torch.testing.assert_close(model.weights_[order], torch.tensor([0.25, 0.75]).double())
+    drawn = model.sample(40_000, generator=rng())
+    halves = drawn[drawn[:, 0] < 100], drawn[drawn[:, 0] >= 100]
+    for c, part, half in zip(order, parts, halves, strict=True):
+        alone = PPCA(1).fit(part)
+        covariance = model.W_[c] @ model.W_[c].T + model.noise_variance_[c] * torch.eye(4)
+        torch.testing.assert_close(model.means_[c], alone.mean_)
+        torch.testing.assert_close(covariance, alone.get_covariance(), rtol=1e-4, atol=1e-3)
+        smallest = torch.linalg.eigvalsh(half.T.cov())[0]  # the noise alone
+        assert smallest.item() == pytest.approx(alone.noise_variance_.item(), rel=0.1)
+
+
+def test_a_piece_without_noise_keeps_the_floor():
+    t = torch.rand(400, 1, generator=rng()).double()
+    bent = torch.cat([t, (t - 0.5).abs()], 1)  # two straight pieces, no noise
+    model = MixtureOfPPCA(2, 1, min_noise=1e-3, generator=rng()).fit(bent)
+    floor = 1e-3 * bent.var(0, correction=0).mean()
+    assert (model.noise_variance_ >= floor * (1 - 1e-9)).all()
+    assert model.noise_variance_.min().item() == pytest.approx(floor.item())
+
+
+def test_samples_of_the_network_have_its_covariance():
+    net = GradientPPCA(4, 2).double()
+    with torch.no_grad():
+        net.W.copy_(randn(4, 2))
+        net.b.copy_(randn(4, seed=1))
+        net.log_noise.fill_(math.log(9))
+        drawn = net.sample(100_000, generator=rng())
+        torch.testing.assert_close(drawn.mean(0), net.b.detach(), rtol=0, atol=0.05)
+        expected = net.W @ net.W.T + 9 * torch.eye(4)
+        torch.testing.assert_close(drawn.T.cov(), expected, rtol=0.03, atol=0.2)
+
+
 # ------------------------------------------------------------------------------------- bad input
 
 
@@ -398,6 +439,10 @@ def test_non_convergence_is_told():
             ConvergenceWarning, match=rf"{name}: .* after 2 iterations, last change \d"
         ):
             assert make().fit(x).n_iter_ == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # what converges does not warn on its way
+        FactorAnalysis(2).fit(x)
+        PPCA(2, solver="em", generator=rng()).fit(x)
     for algorithm in ("parallel", "deflation"):
         with pytest.warns(ConvergenceWarning, match=r"FastICA: .* after 1 iterations, last change"):
             FastICA(algorithm=algorithm, max_iter=1, tol=0, generator=rng()).fit(mixed)
@@ -479,6 +524,10 @@ def test_gaussian_sources_are_told():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         FastICA(generator=rng()).fit(mixed)  # one Gaussian source does no harm
+    rare = torch.rand(3000, 3, generator=rng()).double() < 0.2113  # p(1 − p) = 1/6: kurtosis 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FastICA(generator=rng()).fit(rare.double() @ randn(3, 3))
     mixed = torch.cat([sources(3000, 2), randn(3000, 2, seed=8)], 1) @ randn(4, 4)
     with pytest.warns(UserWarning, match="2 of 4 sources"):
         FastICA(generator=rng()).fit(mixed)
@@ -570,6 +619,7 @@ def test_penalties():
         value.item(), rel=1e-5
     )
     assert factors.decorrelation_penalty(z) < 1e-3
+    assert factors.decorrelation_penalty(3 * z + 5) < 1e-3  # neither scale nor mean matters
     same = torch.cat([z[:, :1], -3 * z[:, :1]], 1)
     assert factors.decorrelation_penalty(same) == pytest.approx(2, rel=1e-2)
 

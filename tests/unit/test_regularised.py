@@ -332,6 +332,25 @@ def test_inference_with_a_guess_minimises_the_whole_energy():
     assert (steps[1:] <= steps[:-1] + 1e-12).all()  # ISTA never climbs
 
 
+def test_inference_with_orthonormal_atoms_takes_one_step():
+    """Then the energy falls apart into one number a code: z = soft((Dᵀx + f) / 2, λ / 4)."""
+    model, x, guess = psd(6, 6, lam=0.8), normal(5, 6), normal(5, 6, seed=2)
+    with torch.no_grad():
+        model.directions.copy_(3 * torch.linalg.qr(normal(6, 6, seed=1)).Q)
+    both = nn.functional.softshrink((x @ model.D + guess) / 2, 0.2)
+    alone = nn.functional.softshrink(x @ model.D, 0.4)
+    for n_steps in (1, 2, 7):
+        torch.testing.assert_close(model.infer(x, n_steps, guess=guess), both)
+        torch.testing.assert_close(model.infer(x, n_steps), alone)
+
+
+def test_the_length_of_an_atom_has_no_gradient():
+    model = psd()
+    model.loss(normal(8, 6))["loss"].backward()
+    along = (model.directions.grad * model.directions).sum(0)
+    assert model.directions.grad.norm() > 1e-3 and along.abs().max() < 1e-10
+
+
 def test_objective_and_loss_by_hand():
     model, x = psd(), normal(5, 6)
     z = normal(5, 9, seed=2)
@@ -430,6 +449,7 @@ def test_picked_labels_are_balanced_and_repeatable():
     y = torch.randint(5, (200,), generator=rng())
     rows = pick_labels(y, 4, rng(1))
     assert torch.bincount(y[rows]).tolist() == [4] * 5
+    assert y[rows].tolist() == [0, 1, 2, 3, 4] * 4  # the classes in turn
     assert len(rows.unique()) == 20
     assert torch.equal(rows, pick_labels(y, 4, rng(1)))
     assert not torch.equal(rows, pick_labels(y, 4, rng(2)))
@@ -520,6 +540,34 @@ def test_combinator_by_hand():
     m = a[0] * (a[1] * u + a[2]).sigmoid() + a[3] * u + a[4]
     v = a[5] * (a[6] * u + a[7]).sigmoid() + a[8] * u + a[9]
     torch.testing.assert_close(top, (noisy[1] - m) * v + m)
+
+
+def test_both_runs_and_the_lower_rungs_by_hand():
+    torch.manual_seed(0)
+    net, x = LadderNetwork([6, 5, 3], noise=0.5), torch.randn(30, 6)
+    with torch.no_grad():
+        for p in (*net.beta, net.gamma, *net.lateral):  # away from their start of 0 and 1
+            p.copy_(torch.randn_like(p))
+
+    def norm(a):
+        return (a - a.mean(0)) / (a.var(0, unbiased=False) + 1e-5).sqrt()
+
+    clean_logits, clean = net.clean(x)
+    logits, noisy = net.noisy(x)
+    for z, top in ((clean, clean_logits), (noisy, logits)):
+        torch.testing.assert_close(top, net.gamma * (z[2] + net.beta[1]))
+    torch.testing.assert_close(
+        clean[2], norm((clean[1] + net.beta[0]).clamp(min=0) @ net.up[1].weight.T)
+    )
+    noise = noisy[2] - norm((noisy[1] + net.beta[0]).clamp(min=0) @ net.up[1].weight.T)
+    assert 0.35 < noise.std() < 0.65
+    estimates = net.clean_up(logits, noisy)
+    for layer in (0, 1):
+        a = net.lateral[layer]
+        u = norm(estimates[layer + 1] @ net.down[layer].weight.T)
+        m = a[0] * (a[1] * u + a[2]).sigmoid() + a[3] * u + a[4]
+        v = a[5] * (a[6] * u + a[7]).sigmoid() + a[8] * u + a[9]
+        torch.testing.assert_close(estimates[layer], (noisy[layer] - m) * v + m)
 
 
 def test_few_labels_are_enough_for_separate_blobs():
