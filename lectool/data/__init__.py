@@ -19,7 +19,7 @@ from lectool.data.files import (
     used,
     variance_mnist,
 )
-from lectool.data.generated import drawn_faces, moving_shape, spiral, three_signals
+from lectool.data.generated import drawn_faces, moving_shape, shapes, spiral, three_signals
 
 __all__ = [
     "Digits",
@@ -33,6 +33,7 @@ __all__ = [
     "moving_shape",
     "patches",
     "read_idx",
+    "shapes",
     "spiral",
     "three_signals",
     "used",

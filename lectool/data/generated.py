@@ -5,7 +5,7 @@ from torch import Tensor
 
 from lectool.train import shifted
 
-__all__ = ["drawn_faces", "moving_shape", "spiral", "three_signals"]
+__all__ = ["drawn_faces", "moving_shape", "shapes", "spiral", "three_signals"]
 
 
 def spiral(
@@ -136,3 +136,32 @@ def drawn_faces(n_persons: int = 40, n_views: int = 10) -> Tensor:
     x = x * (1 - 0.6 * ellipse(mouth_row - smile * (column / 0.2) ** 2, 0.0, 0.05, mouth_width))
     x = x + 0.02 * torch.randn(x.shape, generator=rng)
     return x.clamp(0, 1).reshape(n, -1)
+
+
+def shapes(size: int = 16) -> tuple[Tensor, Tensor]:
+    r"""Small images of one bright shape, one for each combination of four known factors.
+
+    The factors are the column and the row of the shape's middle, its size, and its kind: an upright or a
+    lying ellipse. All combinations appear once, so that the factors are independent and uniform.
+
+    Arguments:
+        size: side of an image in pixels, ≥ 8.
+
+    Returns:
+        x: grey values in [0, 1], shape (n, size²), float32.
+        factors: integers from 0: column (12 values), row (8), size (5), kind (2), shape (n, 4).
+
+    Raises:
+        ValueError: if ``size`` is below 8.
+    """
+    if size < 8:
+        raise ValueError(f"size is {size}; expected at least 8 pixels")
+    counts = (12, 8, 5, 2)
+    factors = torch.cartesian_prod(*(torch.arange(n) for n in counts))
+    column, row, large, lying = (factors[:, f, None, None] / (n - 1) for f, n in enumerate(counts))
+    axis = torch.linspace(-1, 1, size)
+    right = axis[None, None, :] - 0.65 * (2 * column - 1)
+    down = axis[None, :, None] - 0.45 * (2 * row - 1)
+    radius, flat = 0.18 + 0.17 * large, 0.7 ** (2 * lying - 1)
+    far = ((right * flat) ** 2 + (down / flat) ** 2).sqrt()
+    return torch.sigmoid((radius - far) * 1.5 * size).flatten(1), factors

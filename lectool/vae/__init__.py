@@ -1,0 +1,76 @@
+r"""Variational autoencoders: the plain one of chapter 11 and its family of chapter 12.
+
+:mod:`~lectool.vae.parts` holds what is exchanged (likelihood, posterior, prior), :mod:`~lectool.vae.plain` the model.
+"""
+
+from lectool.vae.discrete import DiscreteVAE, gumbel_softmax, reinforce
+from lectool.vae.disentangle import factor_information, mutual_information_gap
+from lectool.vae.family import (
+    IWAE,
+    WAE,
+    ConditionalNormal,
+    ConditionalVAE,
+    CriticPenalty,
+    MMDPenalty,
+    Point,
+    effective_samples,
+    normalized_weights,
+)
+from lectool.vae.hierarchical import HierarchicalVAE, TopDownVAE, residual_kl
+from lectool.vae.inference import AggregatePosterior, NonAmortised, elbo_gradients, refine
+from lectool.vae.parts import (
+    Bernoulli,
+    DiagonalGaussian,
+    FullGaussian,
+    Gaussian,
+    HeteroscedasticGaussian,
+    Likelihood,
+    Posterior,
+    StandardNormal,
+    binarize,
+)
+from lectool.vae.plain import VAE
+from lectool.vae.quantised import VQVAE, CodePrior, VectorQuantizer, grid_networks, perplexity
+from lectool.vae.shallow import BernoulliVAE, linear_vae, score_matching
+
+__all__ = [
+    "IWAE",
+    "VAE",
+    "VQVAE",
+    "WAE",
+    "AggregatePosterior",
+    "Bernoulli",
+    "BernoulliVAE",
+    "CodePrior",
+    "ConditionalNormal",
+    "ConditionalVAE",
+    "CriticPenalty",
+    "DiagonalGaussian",
+    "DiscreteVAE",
+    "FullGaussian",
+    "Gaussian",
+    "HeteroscedasticGaussian",
+    "HierarchicalVAE",
+    "Likelihood",
+    "MMDPenalty",
+    "NonAmortised",
+    "Point",
+    "Posterior",
+    "StandardNormal",
+    "TopDownVAE",
+    "VectorQuantizer",
+    "binarize",
+    "effective_samples",
+    "elbo_gradients",
+    "factor_information",
+    "grid_networks",
+    "gumbel_softmax",
+    "linear_vae",
+    "mutual_information_gap",
+    "normalized_weights",
+    "perplexity",
+    "refine",
+    "reinforce",
+    "residual_kl",
+    "score_matching",
+]

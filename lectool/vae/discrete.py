@@ -1,0 +1,227 @@
+r"""Chapter 12: discrete codes. Categorical latents by three gradient estimators."""
+
+import itertools
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lectool.train import check_data
+
+__all__ = ["DiscreteVAE", "gumbel_softmax", "reinforce"]
+
+ESTIMATORS = ("gumbel", "straight-through", "reinforce", "exact")
+BASELINES = (None, "mean", "others")
+
+
+def gumbel_softmax(
+    log_q: Tensor, tau: float, *, hard: bool = False, generator: torch.Generator | None = None
+) -> Tensor:
+    r"""A relaxed draw from a categorical distribution, differentiable in its log-probabilities.
+
+    With :math:`g_j = -\log(-\log u_j)`, :math:`\arg\max_j (\log q_j + g_j)` is an exact draw. The softmax at
+    temperature τ replaces the arg max:
+
+    .. math:: z_j = \frac{\exp((\log q_j + g_j) / \tau)}{\sum_i \exp((\log q_i + g_i) / \tau)}
+
+    Arguments:
+        log_q: log-probabilities, normalised over the last axis, shape (…, K).
+        tau: temperature τ > 0; towards 0 draws become one-hot and their gradients wild.
+        hard: whether to return the one-hot arg max and keep the relaxed draw's gradient (straight-through).
+        generator: of the uniform numbers; torch's global one where ``None``.
+
+    Returns:
+        weights that sum to 1 over the last axis, shape (…, K).
+
+    Raises:
+        ValueError: if τ is not positive.
+
+    References:
+        Jang, Gu & Poole (2017), Categorical reparameterization with Gumbel-softmax; Maddison, Mnih & Teh (2017).
+    """
+    if not (tau > 0 and math.isfinite(tau)):
+        raise ValueError(f"tau is {tau}; expected a finite number > 0")
+    u = torch.rand(log_q.shape, dtype=log_q.dtype, device=log_q.device, generator=generator)
+    tiny = torch.finfo(log_q.dtype).tiny
+    g = -(-u.clamp(min=tiny).log()).clamp(min=tiny).log()
+    z = ((log_q + g) / tau).softmax(-1)
+    if hard:
+        z = F.one_hot(z.argmax(-1), z.shape[-1]).to(z) + z - z.detach()
+    return z
+
+
+def reinforce(cost: Tensor, log_q_z: Tensor, baseline: Tensor | float = 0.0) -> Tensor:
+    r"""A term of value 0 whose gradient is the score-function estimate of :math:`\nabla E_q[c(z)]`.
+
+    .. math:: \nabla_\varphi E_q[c(z)] = E_q[(c(z) - b)\, \nabla_\varphi \log q_\varphi(z)]
+
+    holds for every b that does not depend on z, since :math:`E_q[\nabla \log q] = 0`.
+
+    Arguments:
+        cost: c(z) at drawn z, any shape; no gradient flows through it.
+        log_q_z: :math:`\log q_\varphi(z)` at the same z, same shape.
+        baseline: b, a number or a tensor that broadcasts; no gradient flows through it.
+
+    References:
+        Williams (1992), Simple statistical gradient-following algorithms.
+    """
+    b = baseline.detach() if isinstance(baseline, Tensor) else baseline
+    score = (cost.detach() - b) * log_q_z
+    return score - score.detach()
+
+
+class DiscreteVAE(nn.Module):
+    r"""A VAE whose code is m categorical variables with K categories each.
+
+    .. math:: -L(x) = E_{q(z \mid x)}[-\log p(x \mid z)] + \mathrm{KL}(q(z \mid x) \,\Vert\, p(z)),
+        \qquad p(z) = K^{-m}
+
+    The KL is a finite sum, here and in its gradient. The expectation has no pathwise gradient: ``estimator``
+    says what takes its place.
+
+    Arguments:
+        encoder: from data, shape (n, d), to logits, shape (n, m · K).
+        decoder: from one-hot codes, shape (n, m · K), to Bernoulli logits, shape (n, d).
+        n_latents: m ≥ 1.
+        n_categories: K ≥ 2.
+        estimator: ``"gumbel"`` (relaxed draws), ``"straight-through"`` (one-hot draws with the relaxed
+            draw's gradient), ``"reinforce"`` (score function) or ``"exact"`` (all :math:`K^m` codes).
+        baseline: for ``"reinforce"``: ``None``; ``"mean"``, the running mean of the cost over past batches; or
+            ``"others"``, the mean cost of the same image's other draws. All three are unbiased.
+        n_draws: draws an image; at least 2 for ``"others"``.
+        tau: temperature of the relaxed draws; can be changed between updates.
+
+    Raises:
+        ValueError: if a size, an estimator or a baseline is out of range; for data outside [0, 1].
+
+    References:
+        Mnih & Gregor (2014), Neural variational inference and learning in belief networks, for the baseline.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        n_latents: int,
+        n_categories: int,
+        *,
+        estimator: str = "gumbel",
+        baseline: str | None = None,
+        n_draws: int = 1,
+        tau: float = 1.0,
+    ):
+        super().__init__()
+        if n_latents < 1 or n_categories < 2:
+            raise ValueError(
+                f"n_latents is {n_latents}, n_categories is {n_categories}; expected ≥ 1 and ≥ 2"
+            )
+        if estimator not in ESTIMATORS:
+            raise ValueError(
+                f"estimator is {estimator!r}; it can be one of {', '.join(ESTIMATORS)}"
+            )
+        if baseline not in BASELINES:
+            raise ValueError(f"baseline is {baseline!r}; it can be None, 'mean' or 'others'")
+        if n_draws < 1 + (baseline == "others") or not tau > 0:
+            raise ValueError(
+                f"n_draws is {n_draws}, tau is {tau}; expected n_draws ≥ 1 (≥ 2 with 'others') and tau > 0"
+            )
+        self.encoder, self.decoder = encoder, decoder
+        self.m, self.K = n_latents, n_categories
+        self.estimator, self.baseline, self.n_draws, self.tau = estimator, baseline, n_draws, tau
+        self.register_buffer("mean_cost", torch.zeros(()))
+        self.register_buffer("n_batches", torch.zeros(()))
+
+    def encode(self, x: Tensor) -> Tensor:
+        r"""The log-probabilities :math:`\log q(z_i = j \mid x)`, shape (n, m, K)."""
+        return self.encoder(x).reshape(len(x), self.m, self.K).log_softmax(2)
+
+    def decode(self, z: Tensor) -> Tensor:
+        r"""Pixel probabilities, shape (n, d), of codes, shape (n, m, K)."""
+        return torch.sigmoid(self.decoder(z.flatten(-2)))
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        r"""Decodes each variable's likeliest category."""
+        return self.decode(self.one_hot(self.encode(x).argmax(2)))
+
+    def one_hot(self, indices: Tensor) -> Tensor:
+        r"""Categories, shape (…, m), as one-hot codes, shape (…, m, K)."""
+        return F.one_hot(indices, self.K).to(next(self.decoder.parameters()))
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        r"""Pixel probabilities of n codes from the uniform prior, shape (n, d)."""
+        where = next(self.parameters()).device
+        indices = torch.randint(self.K, (n, self.m), device=where, generator=generator)
+        return self.decode(self.one_hot(indices))
+
+    def cost(self, x: Tensor, z: Tensor) -> Tensor:
+        r""":math:`-\log p(x \mid z)` in nats; x of shape (n, d), z of shape (…, n, m, K), result (…, n)."""
+        a = self.decoder(z.flatten(-2))
+        return F.binary_cross_entropy_with_logits(a, x.expand_as(a), reduction="none").sum(-1)
+
+    def kl(self, log_q: Tensor) -> Tensor:
+        r""":math:`\mathrm{KL}(q \Vert p) = \sum_i (\log K - H(q_i))` in nats, one number an image, shape (n,)."""
+        return (log_q.exp() * (log_q + math.log(self.K))).sum((1, 2))
+
+    def codes(self) -> Tensor:
+        r"""All :math:`K^m` codes, one-hot, shape (K^m, m, K)."""
+        if self.K**self.m > 4096:
+            raise ValueError(f"there are {self.K}^{self.m} codes; at most 4096 can be enumerated")
+        rows = list(itertools.product(range(self.K), repeat=self.m))
+        return self.one_hot(torch.tensor(rows, device=next(self.parameters()).device))
+
+    def expected_cost(self, x: Tensor, log_q: Tensor) -> Tensor:
+        r""":math:`E_q[-\log p(x \mid z)]` as a sum over all codes, shape (n,)."""
+        z = self.codes()
+        log_q_z = torch.einsum("nik,cik->cn", log_q, z)
+        costs = self.cost(x, z[:, None].expand(-1, len(x), -1, -1))
+        return (log_q_z.exp() * costs).sum(0)
+
+    def draw(self, log_q: Tensor) -> Tensor:
+        r"""One-hot draws from q, shape (n_draws, n, m, K)."""
+        flat = log_q.detach().exp().reshape(-1, self.K)
+        indices = torch.multinomial(flat, self.n_draws, replacement=True)
+        return self.one_hot(indices.T.reshape(self.n_draws, *log_q.shape[:2]))
+
+    def loss(self, x: Tensor) -> dict[str, Tensor]:
+        r"""The terms ``loss``, ``reconstruction`` and ``kl`` in nats, means over the batch.
+
+        For ``"reinforce"`` and ``"exact"`` the gradient of ``loss`` is an unbiased estimate of the bound's.
+        """
+        check_data(x, low=0.0, high=1.0)
+        log_q = self.encode(x)
+        kl = self.kl(log_q)
+        extra = 0.0
+        if self.estimator == "exact":
+            cost = self.expected_cost(x, log_q)
+        elif self.estimator == "reinforce":
+            z = self.draw(log_q)
+            cost = self.cost(x, z)  # (n_draws, n)
+            extra = reinforce(cost, (z * log_q).sum((2, 3)), self._baseline(cost.detach())).mean()
+        else:
+            many = log_q.expand(self.n_draws, -1, -1, -1)
+            z = gumbel_softmax(many, self.tau, hard=self.estimator == "straight-through")
+            cost = self.cost(x, z)
+        cost, kl = cost.mean(), kl.mean()
+        return {"loss": cost + kl + extra, "reconstruction": cost, "kl": kl}
+
+    def _baseline(self, cost: Tensor) -> Tensor | float:
+        if self.baseline == "others":
+            return (cost.sum(0) - cost) / (self.n_draws - 1)
+        if self.baseline == "mean":
+            past = self.mean_cost.clone()  # of earlier batches only: independent of these draws
+            if self.training:
+                self.n_batches += 1
+                self.mean_cost += (cost.mean() - past) / self.n_batches.clamp(max=20)
+            return past
+        return 0.0
+
+    @torch.no_grad()
+    def elbo(self, x: Tensor, n_draws: int = 10) -> Tensor:
+        r"""The bound with exact draws (never relaxed ones), in nats, one number an image, shape (n,)."""
+        if n_draws < 1:
+            raise ValueError(f"n_draws is {n_draws}; expected ≥ 1")
+        log_q = self.encode(x)
+        indices = torch.multinomial(log_q.exp().reshape(-1, self.K), n_draws, replacement=True)
+        z = self.one_hot(indices.T.reshape(n_draws, len(x), self.m))
+        return -self.cost(x, z).mean(0) - self.kl(log_q)

@@ -1,0 +1,273 @@
+r"""Chapter 12: the VAE's relatives, each by the lines in which it differs from :class:`~lectool.vae.plain.VAE`.
+
+A β-VAE needs no class: it is ``VAE(…, beta=4)``.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lectool.metrics import squared_mmd
+from lectool.nets import mlp
+from lectool.vae.parts import LOG_2PI, Posterior
+from lectool.vae.plain import VAE
+
+__all__ = [
+    "IWAE",
+    "WAE",
+    "ConditionalNormal",
+    "ConditionalVAE",
+    "CriticPenalty",
+    "MMDPenalty",
+    "Point",
+    "effective_samples",
+    "normalized_weights",
+]
+
+
+# ------------------------------------------------------------------------------------------------ IWAE
+
+
+class IWAE(VAE):
+    r"""A VAE that is trained by the bound from k draws,
+
+    .. math:: L_k(x) = E\left[\log \tfrac1k \sum_{i=1}^k w_i\right], \quad w_i = \frac{p(x, z_i)}{q(z_i \mid x)},
+        \quad z_i \sim q(z \mid x).
+
+    Arguments:
+        k: draws an image, ≥ 1; :math:`L_1` is the ELBO.
+        encoder, decoder, prior, settings: as for :class:`~lectool.vae.plain.VAE`, without β, warm-up and free bits.
+
+    Raises:
+        ValueError: if k < 1.
+
+    References:
+        Burda, Grosse & Salakhutdinov (2016), Importance weighted autoencoders.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, prior: nn.Module, *, k: int = 5, **settings
+    ):
+        if k < 1:
+            raise ValueError(f"k is {k}; expected at least 1 draw")
+        super().__init__(encoder, decoder, prior, **settings)
+        self.k = k
+
+    def loss(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        r"""Minus :math:`L_k`, mean over the batch, in nats."""
+        self.likelihood.check(x)
+        return math.log(self.k) - self.log_weights(x, self.k, c).logsumexp(0).mean()
+
+
+def normalized_weights(log_w: Tensor) -> Tensor:
+    r"""The shares :math:`\tilde w_i = w_i / \sum_j w_j` of k draws, shape (k, n), from their log-weights.
+
+    They are what each draw counts in the gradient: :math:`\nabla L_k = E[\sum_i \tilde w_i \nabla \log w_i]`.
+    """
+    return log_w.softmax(0)
+
+
+def effective_samples(log_w: Tensor) -> Tensor:
+    r"""How many of k draws carry the estimate, :math:`1 / \sum_i \tilde w_i^2`, between 1 and k, shape (n,)."""
+    return 1 / normalized_weights(log_w).square().sum(0)
+
+
+# ----------------------------------------------------------------------------------------- conditional
+
+
+class ConditionalNormal(nn.Module):
+    r"""A prior that knows the condition: :math:`p(z \mid c) = N(m(c), \operatorname{diag} s^2(c))`, linear in c.
+
+    It starts as N(0, I).
+
+    Arguments:
+        n_conditions: width of c, ≥ 1.
+        k: dimension of the code, ≥ 1.
+    """
+
+    def __init__(self, n_conditions: int, k: int):
+        super().__init__()
+        if min(n_conditions, k) < 1:
+            raise ValueError(f"n_conditions is {n_conditions}, k is {k}; expected ≥ 1 each")
+        self.k = k
+        self.numbers = nn.Linear(n_conditions, 2 * k)
+        nn.init.zeros_(self.numbers.weight)
+        nn.init.zeros_(self.numbers.bias)
+
+    def moments(self, c: Tensor) -> tuple[Tensor, Tensor]:
+        r"""m(c) and :math:`\log s^2(c)`, shape (n, k) each."""
+        return self.numbers(c).chunk(2, -1)
+
+    def log_prob(self, z: Tensor, c: Tensor) -> Tensor:
+        r"""log p(z | c), shape (…, n)."""
+        m, log_s2 = self.moments(c)
+        return -0.5 * ((z - m).square() / log_s2.exp() + log_s2 + LOG_2PI).sum(-1)
+
+    def sample(self, n: int, c: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        r"""Codes, shape (n, k), one for each row of c."""
+        m, log_s2 = self.moments(c.expand(n, -1))
+        noise = torch.randn(m.shape, dtype=m.dtype, device=m.device, generator=generator)
+        return m + (0.5 * log_s2).exp() * noise
+
+    def kl_terms(self, q: Posterior, c: Tensor) -> Tensor:
+        r""":math:`\mathrm{KL}(q \Vert p)` by coordinate, in nats, shape (n, k), for a diagonal q."""
+        m, log_s2 = self.moments(c)
+        ratio = (q.variance + (q.mean - m).square()) / log_s2.exp()
+        return 0.5 * (ratio - 1 + log_s2) - q.log_scale
+
+
+class ConditionalVAE(VAE):
+    r"""A VAE in which everything is given c; it maximises a bound of log p(x | c),
+
+    .. math:: E_{q(z \mid x, c)}[\log p(x \mid z, c)] - \mathrm{KL}(q(z \mid x, c) \,\Vert\, p(z \mid c)).
+
+    Make one with ``ConditionalVAE.mlp(sizes, n_conditions=…)``; ``loss(x, c)`` takes c as rows of numbers, a
+    class as one-hot.
+
+    Arguments:
+        blind: whether the encoder is not shown c: q(z | x), as one also finds it. Still a bound, a looser
+            one wherever x alone does not give away c. For comparison only.
+        encoder, decoder, prior, settings: as for :class:`~lectool.vae.plain.VAE`.
+
+    Raises:
+        ValueError: if c is missing or has another length than x.
+
+    References:
+        Sohn, Lee & Yan (2015), Learning structured output representation using deep conditional generative models.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        prior: nn.Module,
+        *,
+        blind: bool = False,
+        **settings,
+    ):
+        super().__init__(encoder, decoder, prior, **settings)
+        self.blind = blind
+
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Posterior:
+        r"""The posterior q(z | x, c)."""
+        if c is None or len(c) != len(x):
+            given = "None" if c is None else tuple(c.shape)
+            raise ValueError(f"c is {given}; expected one row for each of {len(x)} samples")
+        return super().encode(x, torch.zeros_like(c) if self.blind else c)
+
+
+# ------------------------------------------------------------------------------------------------- WAE
+
+
+class Point(Posterior):
+    r"""A code without noise, as a posterior: all of q(z | x) at one place. It has no density."""
+
+    def __init__(self, a: Tensor):
+        self.mean = a
+
+    @staticmethod
+    def n_outputs(k: int) -> int:
+        return k
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.zeros_like(self.mean)
+
+    def sample(self, k: int | None = None, generator: torch.Generator | None = None) -> Tensor:
+        return self.mean if k is None else self.mean.expand(k, *self.mean.shape)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        raise ValueError("a code without noise has no density, and its model no bound on log p(x)")
+
+
+class MMDPenalty(nn.Module):
+    r"""The squared maximum mean discrepancy between a batch of codes and draws from the prior.
+
+    The kernel is the inverse multiquadric :math:`s / (s + \lVert a - b \rVert^2)`, summed over several s
+    around :math:`2k`, the mean squared distance of two draws from N(0, I): its heavy tails still pull on codes
+    that lie far out.
+    """
+
+    def forward(self, z: Tensor, z_prior: Tensor) -> tuple[Tensor, Tensor]:
+        r"""The penalty on the encoder, and 0: nothing else is to be trained."""
+        widths = [(2 * z.shape[1] * s) ** 0.5 for s in (0.1, 0.5, 1.0, 2.0, 10.0)]
+        return squared_mmd(z, z_prior, kernel="imq", widths=widths), z.new_zeros(())
+
+
+class CriticPenalty(nn.Module):
+    r"""A critic T that tells codes from draws of the prior; the encoder is to mislead it.
+
+    The critic descends :math:`-\log \sigma(T(z_p)) - \log(1 - \sigma(T(z)))`, the encoder :math:`-\log \sigma(T(z))`.
+    At the critic's optimum T is the log-ratio of the prior's and the codes' densities.
+
+    Arguments:
+        k: dimension of the code.
+        width: units in each of the critic's two hidden layers.
+    """
+
+    def __init__(self, k: int, width: int = 64):
+        super().__init__()
+        self.critic = mlp([k, width, width, 1])
+
+    def forward(self, z: Tensor, z_prior: Tensor) -> tuple[Tensor, Tensor]:
+        r"""The penalty, whose gradient reaches only the codes, and the critic's cost, which reaches only T."""
+        frozen = {name: p.detach() for name, p in self.critic.named_parameters()}
+        misled = F.softplus(-torch.func.functional_call(self.critic, frozen, (z,))).mean()
+        wrong = (
+            F.softplus(-self.critic(z_prior)).mean() + F.softplus(self.critic(z.detach())).mean()
+        )
+        return misled, wrong
+
+
+class WAE(VAE):
+    r"""A Wasserstein autoencoder: reconstruction, and the *aggregate* posterior pulled to the prior.
+
+    .. math:: L = E_x E_{q(z \mid x)}[-\log p(x \mid z)] + \lambda\, D\Bigl(E_x[q(z \mid x)],\, p(z)\Bigr)
+
+    The VAE pulls every single :math:`q(z \mid x)` to the prior; here their mixture is enough, so that codes can be
+    certain and still fill the prior together. It has no bound on log p(x).
+
+    Arguments:
+        penalty: the divergence D from draws: ``forward(z, z_prior)`` returns the penalty on the encoder and a
+            cost of its own parameters; an :class:`MMDPenalty` or a :class:`CriticPenalty`.
+        lam: λ ≥ 0; at 0 a plain autoencoder.
+        posterior: :class:`Point` (no noise) where not given.
+
+    Raises:
+        ValueError: if λ < 0.
+
+    References:
+        Tolstikhin, Bousquet, Gelly & Schölkopf (2018), Wasserstein auto-encoders, algorithms 1 and 2.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        prior: nn.Module,
+        *,
+        penalty: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+        lam: float = 10.0,
+        **settings,
+    ):
+        if not (lam >= 0 and math.isfinite(lam)):
+            raise ValueError(f"lam is {lam}; expected a finite number ≥ 0")
+        super().__init__(encoder, decoder, prior, **settings)
+        self.penalty, self.lam = penalty, lam
+
+    def loss(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
+        r"""The terms ``loss``, ``reconstruction`` (nats), ``penalty`` and ``critic``, means over the batch."""
+        self.likelihood.check(x)
+        z = self.encode(x, c).sample()
+        reconstruction = -self.likelihood.log_prob(self.output(z, c), x).mean()
+        penalty, critic = self.penalty(z, self.prior.sample(len(z), c))
+        loss = reconstruction + self.lam * penalty + critic
+        return {
+            "loss": loss,
+            "reconstruction": reconstruction,
+            "penalty": penalty,
+            "critic": critic,
+        }

@@ -1,0 +1,186 @@
+r"""Chapter 11: posteriors without an encoder, gradients of the ELBO, the mixture of all posteriors."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from lectool.vae.parts import Posterior
+from lectool.vae.plain import VAE
+
+__all__ = ["AggregatePosterior", "NonAmortised", "elbo_gradients", "refine"]
+
+ESTIMATORS = ("pathwise", "score", "score with baseline")
+
+
+class NonAmortised(nn.Module):
+    r"""Trains a VAE's decoder without its encoder: each training sample has posterior numbers of its own.
+
+    Arguments:
+        model: its decoder is trained; its encoder is left as it is.
+        n: the number of training samples; the table of their posteriors grows with it.
+        speed: how much faster a row moves than a weight, > 0. Adam moves each number by about one step size an
+            update; a weight is moved by each batch, a row once an epoch.
+
+    Raises:
+        ValueError: if ``n`` or ``speed`` is out of range.
+
+    Example:
+        >>> table = NonAmortised(VAE.mlp([784, 400, 20]), 1000)
+        >>> history = train.fit(table, [x, torch.arange(1000)])  # doctest: +SKIP
+    """
+
+    def __init__(self, model: VAE, n: int, *, speed: float = 20.0):
+        super().__init__()
+        if n < 1 or not speed > 0:
+            raise ValueError(f"n, speed are {n}, {speed}; expected ≥ 1, > 0")
+        self.model, self.speed = model, speed
+        self.table = nn.Parameter(torch.zeros(n, model.posterior.n_outputs(model.prior.k)))
+
+    def posterior(self, rows: Tensor | slice) -> Posterior:
+        r"""The posteriors of some of the training samples, by their numbers."""
+        return self.model.posterior(self.speed * self.table[rows])
+
+    def loss(self, x: Tensor, rows: Tensor) -> dict[str, Tensor]:
+        r"""The VAE's loss of samples x, shape (m, d), that are the training set's ``rows``, shape (m,)."""
+        return self.model.loss(x, q=self.posterior(rows))
+
+
+def refine(
+    model: VAE,
+    x: Tensor,
+    *,
+    steps: int = 200,
+    lr: float = 0.05,
+    posterior: type[Posterior] | None = None,
+    n_draws: int = 4,
+    c: Tensor | None = None,
+) -> Posterior:
+    r"""The best posterior of each sample by itself, at the decoder as it is.
+
+    Maximises the ELBO over the numbers of each :math:`q_i(z)` by Adam with a falling step size, from the
+    encoder's answer where the family is the encoder's own, else from that answer's means and variances.
+
+    Arguments:
+        x: shape (n, d).
+        steps: updates, ≥ 1.
+        lr: step size at the start, > 0.
+        posterior: the family; the model's own where ``None``.
+        n_draws: draws a sample and update, ≥ 1.
+        c: the condition.
+
+    Returns:
+        a posterior of n samples, to be handed to ``model.elbo(x, q=…)``.
+
+    References:
+        Cremer, Li & Duvenaud (2018), Inference suboptimality in variational autoencoders: what is lost between
+        this and the encoder is the amortisation gap, what is lost between log p(x) and this the gap of the family.
+    """
+    if steps < 1 or n_draws < 1 or not lr > 0:
+        raise ValueError(f"steps, n_draws, lr are {steps}, {n_draws}, {lr}; expected ≥ 1, ≥ 1, > 0")
+    family = model.posterior if posterior is None else posterior
+    with torch.no_grad():
+        q = model.encode(x, c)
+        a = (q if family is model.posterior else family.like(q)).numbers
+    a = a.clone().requires_grad_()
+    opt = torch.optim.Adam(
+        [a], lr=lr, betas=(0.9, 0.95)
+    )  # a short memory: the first slopes are steep
+    for step in range(steps):
+        for group in opt.param_groups:
+            group["lr"] = lr * (1 - step / steps)
+        with torch.enable_grad():
+            q = family(a)
+            z = q.sample(n_draws)
+            fit = model.likelihood.log_prob(model.output(z, c), x).mean(0)
+            (slope,) = torch.autograd.grad((model.prior.kl(q, c) - fit).sum(), a)
+        a.grad = slope
+        opt.step()
+    return family(a.detach())
+
+
+def elbo_gradients(
+    log_joint: Callable[[Tensor], Tensor],
+    posterior: type[Posterior],
+    a: Tensor,
+    n: int,
+    estimator: str = "pathwise",
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    r"""n unbiased estimates of the ELBO's gradient in the numbers of one posterior, from one draw each.
+
+    With :math:`f(z) = \log p(x, z) - \log q_a(z)` the ELBO is :math:`\mathbb E_{q_a}[f(z)]`, and
+
+    .. math:: \nabla_a \mathbb E[f] = \mathbb E_{\epsilon}\bigl[\nabla_a f(z_a(\epsilon))\bigr]
+        = \mathbb E_{q_a}\bigl[(f(z) - b)\, \nabla_a \log q_a(z)\bigr] .
+
+    Arguments:
+        log_joint: :math:`\log p(x, z)` of codes, from (n, k) to (n,).
+        posterior: the family of q.
+        a: its numbers, shape (1, ``n_outputs(k)``).
+        n: number of estimates, at least 2.
+        estimator: ``"pathwise"`` (the reparameterised draw is differentiated), ``"score"`` (b = 0), or
+            ``"score with baseline"`` (b is the mean of f over the other draws).
+
+    Returns:
+        shape (n, ``n_outputs(k)``).
+
+    Raises:
+        ValueError: if the estimator is unknown or there are fewer than two draws.
+    """
+    if estimator not in ESTIMATORS or n < 2:
+        raise ValueError(
+            f"estimator, n are {estimator!r}, {n}; expected one of {', '.join(ESTIMATORS)}, ≥ 2"
+        )
+    rows = a.detach().expand(n, -1).clone().requires_grad_()  # one copy a draw: one gradient a draw
+    q = posterior(rows)
+    z = q.sample(generator=generator)
+    if estimator == "pathwise":
+        target = log_joint(z) - q.log_prob(z)
+    else:
+        z = z.detach()
+        log_q = q.log_prob(z)
+        f = (log_joint(z) - log_q).detach()
+        if estimator == "score with baseline":
+            f = f - (f.sum() - f) / (n - 1)
+        target = f * log_q
+    return torch.autograd.grad(target.sum(), rows)[0]
+
+
+class AggregatePosterior:
+    r"""The mixture :math:`\bar q(z) = \tfrac1n \sum_{i=1}^n q(z \mid x_i)` of the posteriors of n samples.
+
+    Arguments:
+        q: the posteriors.
+
+    References:
+        Hoffman & Johnson (2016), ELBO surgery: yet another way to carve up the variational evidence lower bound.
+    """
+
+    def __init__(self, q: Posterior):
+        self.q, self.n = q, len(q.mean)
+
+    def log_prob(self, z: Tensor, chunk: int = 256) -> Tensor:
+        r""":math:`\log \bar q(z)`, shape (m,), of codes, shape (m, k)."""
+        parts = [self.q.log_prob(some[:, None]).logsumexp(1) for some in z.split(chunk)]
+        return torch.cat(parts) - math.log(self.n)
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        r"""Codes, shape (n, k): a sample is picked, then a draw of its posterior is taken."""
+        rows = torch.randint(self.n, (n,), generator=generator, device=self.q.mean.device)
+        return self.q[rows].sample(generator=generator)
+
+    def kl_to(
+        self, prior: nn.Module, generator: torch.Generator | None = None
+    ) -> tuple[float, float]:
+        r""":math:`\mathrm{KL}(\bar q \Vert p)` and the index information I, in nats, from a draw of each posterior.
+
+        .. math:: \tfrac1n \sum_i \mathrm{KL}(q_i \Vert p) = \mathrm{KL}(\bar q \Vert p) + I, \qquad
+            I = \tfrac1n \sum_i \mathrm{KL}(q_i \Vert \bar q), \qquad 0 \le I \le \log n
+
+        I says how much a code tells about which sample it came from. No draw of its estimate exceeds log n.
+        """
+        z = self.q.sample(generator=generator)
+        information = (self.q.log_prob(z) - self.log_prob(z)).mean()
+        return (prior.kl(self.q).mean() - information).item(), information.item()

@@ -1,0 +1,245 @@
+r"""Chapter 11: the variational autoencoder, made of parts that the rest of the family exchanges."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lectool.nets import mlp
+from lectool.vae.parts import (
+    LIKELIHOODS,
+    POSTERIORS,
+    Likelihood,
+    Posterior,
+    StandardNormal,
+)
+
+__all__ = ["VAE"]
+
+
+class VAE(nn.Module):
+    r"""A model :math:`p(x, z) = p(z)\, p(x \mid z)` and an encoder :math:`q(z \mid x)`, trained together.
+
+    .. math:: L(x) = -\mathbb E_{q(z \mid x)}[\log p(x \mid z)] + \beta\, \mathrm{KL}(q(z \mid x) \Vert p(z)),
+
+    at β = 1 minus the evidence lower bound (ELBO). A condition c, where there is one, is laid beside x for
+    the encoder and beside z for the decoder: :math:`q(z \mid x, c)` and :math:`p(x \mid z, c)`.
+
+    Arguments:
+        encoder: from samples, shape (n, d), to the numbers of the posterior.
+        decoder: from codes, shape (…, n, k), to the numbers of the likelihood.
+        prior: p(z).
+        likelihood: an object of :mod:`~lectool.vae.parts`, or ``"bernoulli"``, ``"gaussian"`` (one learned σ) or
+            ``"heteroscedastic"``.
+        posterior: a class of :mod:`~lectool.vae.parts`, or ``"diagonal"`` or ``"full"``.
+        beta: β ≥ 0.
+        warm_up: the number of first updates in training over which β grows linearly from 0; 0 for none.
+        free_nats: the KL of each coordinate, as a mean over the batch, is not pressed below this ("free bits").
+
+    Raises:
+        ValueError: if a setting is out of range or unknown; when used, if the data leave the likelihood's range or
+            there are fewer than one draws.
+
+    References:
+        Kingma & Welling (2014), Auto-encoding variational Bayes; Rezende, Mohamed & Wierstra (2014).
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        prior: nn.Module,
+        *,
+        likelihood: str | Likelihood = "bernoulli",
+        posterior: str | type[Posterior] = "diagonal",
+        beta: float = 1.0,
+        warm_up: int = 0,
+        free_nats: float = 0.0,
+    ):
+        super().__init__()
+        if not (beta >= 0 and warm_up >= 0 and free_nats >= 0):
+            raise ValueError(
+                f"beta, warm_up, free_nats are {beta}, {warm_up}, {free_nats}; expected ≥ 0 each"
+            )
+        self.encoder, self.decoder, self.prior = encoder, decoder, prior
+        self.likelihood, self.posterior = _likelihood(likelihood), _posterior(posterior)
+        self.beta, self.warm_up, self.free_nats = beta, warm_up, free_nats
+        self.n_updates = 0
+
+    @classmethod
+    def mlp(
+        cls,
+        sizes: Sequence[int],
+        *,
+        n_conditions: int = 0,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        likelihood: str | Likelihood = "bernoulli",
+        posterior: str | type[Posterior] = "diagonal",
+        **settings: object,
+    ) -> "VAE":
+        r"""One with fully connected networks, whose decoder mirrors its encoder.
+
+        Arguments:
+            sizes: widths from data to code, such as ``[784, 400, 20]``.
+            n_conditions: width of the condition c.
+            activation: between the layers.
+            likelihood, posterior, settings: of the class.
+
+        Example:
+            >>> vae = VAE.mlp([784, 400, 20])
+        """
+        if len(sizes) < 2 or min(sizes) < 1 or n_conditions < 0:
+            raise ValueError(
+                f"sizes, n_conditions are {list(sizes)}, {n_conditions}; expected two or more sizes ≥ 1, and ≥ 0"
+            )
+        likelihood, posterior = _likelihood(likelihood), _posterior(posterior)
+        d, *hidden, k = sizes
+        down = [d + n_conditions, *hidden, posterior.n_outputs(k)]
+        up = [k + n_conditions, *hidden[::-1], likelihood.n_outputs(d)]
+        return cls(
+            mlp(down, activation), mlp(up, activation), StandardNormal(k),
+            likelihood=likelihood, posterior=posterior, **settings,
+        )  # fmt: skip
+
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Posterior:
+        r"""The posterior q(z | x) of each sample, shape (n, d)."""
+        return self.posterior(self.encoder(_beside(x, c)))
+
+    def output(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        r"""The decoder's numbers a(z), before the likelihood makes a distribution of them."""
+        return self.decoder(_beside(z, c))
+
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        r"""The mean E[x | z] of each code, shape (…, n, d)."""
+        return self.likelihood.mean(self.output(z, c))
+
+    def reconstruct(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        r"""The data decoded from the posterior's mean, shape (n, d)."""
+        return self.decode(self.encode(x, c).mean, c)
+
+    def sample(
+        self, n: int, c: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        r"""n draws of x: first z from the prior, then x given z. Noise and all; ``decode`` gives means."""
+        a = self.output(self.prior.sample(n, c, generator), c)
+        return self.likelihood.sample(a, generator)
+
+    def terms(
+        self,
+        x: Tensor,
+        c: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        q: Posterior | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        r"""One draw of log p(x | z), shape (n,), and the KL to the prior by coordinate, shape (n, k).
+
+        Here and below, ``q`` takes the place of the encoder's posterior where it is given.
+        """
+        q = self.encode(x, c) if q is None else q
+        z = q.sample(generator=generator)
+        return self.likelihood.log_prob(self.output(z, c), x), self.prior.kl_terms(q, c)
+
+    def log_weights(
+        self,
+        x: Tensor,
+        k: int,
+        c: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        q: Posterior | None = None,
+    ) -> Tensor:
+        r""":math:`\log p(x, z_i) - \log q(z_i \mid x)` for k draws :math:`z_i \sim q(z \mid x)`, shape (k, n)."""
+        q = self.encode(x, c) if q is None else q
+        z = q.sample(_draws(k), generator)
+        log_joint = self.likelihood.log_prob(self.output(z, c), x) + self.prior.log_prob(z, c)
+        return log_joint - q.log_prob(z)
+
+    def elbo(
+        self,
+        x: Tensor,
+        k: int = 1,
+        c: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        q: Posterior | None = None,
+    ) -> Tensor:
+        r"""A lower bound of log p(x) in nats from k draws, shape (n,), whose mean grows with k.
+
+        .. math:: L_k(x) = \log \tfrac1k \sum_{i=1}^k \frac{p(x, z_i)}{q(z_i \mid x)}, \qquad z_i \sim q(z \mid x)
+
+        For k = 1 the part of it that has a closed form, the KL, is not sampled.
+
+        References:
+            Burda, Grosse & Salakhutdinov (2016), Importance weighted autoencoders.
+        """
+        self.likelihood.check(x)
+        if _draws(k) == 1:
+            log_likelihood, kl = self.terms(x, c, generator, q)
+            return log_likelihood - kl.sum(-1)
+        return self.log_weights(x, k, c, generator, q).logsumexp(0) - math.log(k)
+
+    @torch.no_grad()
+    def log_prob(
+        self,
+        x: Tensor,
+        k: int = 500,
+        c: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        q: Posterior | None = None,
+        chunk: int = 50,
+    ) -> Tensor:
+        r"""log p(x) by importance sampling with k draws from the encoder, shape (n,): ``elbo`` for large k.
+
+        Its mean is too small by an error that falls as k grows. Draws are taken ``chunk`` at a time.
+        """
+        self.likelihood.check(x)
+        sizes = [chunk] * (_draws(k) // chunk) + ([k % chunk] if k % chunk else [])
+        parts = [self.log_weights(x, size, c, generator, q).logsumexp(0) for size in sizes]
+        return torch.stack(parts).logsumexp(0) - math.log(k)
+
+    def loss(
+        self, x: Tensor, c: Tensor | None = None, q: Posterior | None = None
+    ) -> dict[str, Tensor]:
+        r"""The terms ``loss`` = ``reconstruction`` + β ``kl`` in nats, means over the batch, from one draw."""
+        self.likelihood.check(x)
+        log_likelihood, kl = self.terms(x, c, q=q)
+        reconstruction, kl = -log_likelihood.mean(), kl.mean(0)
+        penalty = kl.clamp(min=self.free_nats) if self.free_nats else kl
+        loss = reconstruction + self.weight() * penalty.sum()
+        return {"loss": loss, "reconstruction": reconstruction, "kl": kl.sum()}
+
+    def weight(self) -> float:
+        r"""β, or during the warm-up its share for the updates done; counts the calls in training mode."""
+        if not (self.training and self.warm_up):
+            return self.beta
+        self.n_updates += 1
+        return self.beta * min(1.0, self.n_updates / self.warm_up)
+
+
+def _beside(v: Tensor, c: Tensor | None) -> Tensor:
+    return v if c is None else torch.cat([v, c.expand(*v.shape[:-1], -1)], -1)
+
+
+def _draws(k: int) -> int:
+    if k < 1:
+        raise ValueError(f"k is {k}; expected at least 1 draw")
+    return k
+
+
+def _likelihood(part: str | Likelihood) -> Likelihood:
+    if isinstance(part, Likelihood):
+        return part
+    if part not in LIKELIHOODS:
+        raise ValueError(
+            f"likelihood is {part!r}; it can be one of {', '.join(LIKELIHOODS)}, or a Likelihood"
+        )
+    return LIKELIHOODS[part]()
+
+
+def _posterior(part: str | type[Posterior]) -> type[Posterior]:
+    if isinstance(part, type) and issubclass(part, Posterior):
+        return part
+    if part not in POSTERIORS:
+        raise ValueError(
+            f"posterior is {part!r}; it can be one of {', '.join(POSTERIORS)}, or a Posterior"
+        )
+    return POSTERIORS[part]
