@@ -5,13 +5,21 @@ import math
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from lectool.metrics import (
+    Estimate,
+    frechet_distance,
+    frechet_inception_distance,
+    inception_score,
+    jackknife,
+    kernel_inception_distance,
     nearest,
+    precision_recall,
     principal_angles,
     psnr,
     reconstruction_error,
@@ -292,3 +300,242 @@ def test_mmd_refuses_other_widths_and_single_points():
         squared_mmd(torch.randn(5, 2), torch.randn(5, 3))
     with pytest.raises(ValueError, match="at least 2"):
         squared_mmd(torch.randn(1, 2), torch.randn(5, 2))
+
+
+# ------------------------------------------------------------------------- Fréchet distance of Gaussians
+
+
+def covariance(d: int, rank: int, seed: int) -> torch.Tensor:
+    a = random(d, rank, seed=seed)
+    return a @ a.T
+
+
+def by_scipy(mean_1, cov_1, mean_2, cov_2) -> float:
+    root = scipy.linalg.sqrtm((cov_1 @ cov_2).numpy()).real
+    shift = (mean_1 - mean_2).square().sum().item()
+    return shift + (cov_1.trace() + cov_2.trace()).item() - 2 * np.trace(root)
+
+
+@FEW
+@given(d=st.integers(1, 8), seed=st.integers(0, 999))
+def test_frechet_distance_is_the_published_formula(d, seed):
+    one = random(d, seed=seed), covariance(d, d + 2, seed + 1)
+    two = random(d, seed=seed + 2), covariance(d, d + 2, seed + 3)
+    assert frechet_distance(*one, *two) == pytest.approx(by_scipy(*one, *two), rel=1e-8, abs=1e-10)
+    assert frechet_distance(*two, *one) == pytest.approx(frechet_distance(*one, *two), rel=1e-8)
+
+
+def test_frechet_distance_where_it_is_known():
+    zero = torch.zeros(3).double()
+    sd_1, sd_2 = torch.tensor([1.0, 2.0, 0.0]).double(), torch.tensor([3.0, 2.0, 5.0]).double()
+    found = frechet_distance(zero, sd_1.square().diag(), zero + 2, sd_2.square().diag())
+    assert found == pytest.approx(12 + (sd_1 - sd_2).square().sum().item(), rel=1e-6)
+    turn = torch.linalg.qr(random(3, 3)).Q  # turning both changes nothing
+    a, b = turn @ sd_1.square().diag() @ turn.T, turn @ sd_2.square().diag() @ turn.T
+    assert frechet_distance(zero, a, turn @ (zero + 2), b) == pytest.approx(found, rel=1e-5)
+
+
+@pytest.mark.parametrize("ranks", [(1, 1), (2, 5), (0, 3), (3, 9)])
+def test_frechet_distance_of_singular_covariances(ranks):
+    # Both live in one plane of few dimensions, where the distance is regular and SciPy's root exact.
+    d, k = 40, 9
+    basis = torch.linalg.qr(random(d, k, seed=7)).Q
+    small = [covariance(k, r, seed=r) if r else torch.zeros(k, k).double() for r in ranks]
+    m = [random(k, seed=20), random(k, seed=21)]
+    ridge = [c + 1e-13 * torch.eye(k) for c in small]
+    expected = by_scipy(m[0], ridge[0], m[1], ridge[1])
+    large = [basis @ c @ basis.T for c in small]
+    found = frechet_distance(basis @ m[0], large[0], basis @ m[1], large[1])
+    assert found == pytest.approx(expected, abs=2e-4)
+    assert frechet_distance(m[0], small[0], m[0], small[0]) == pytest.approx(0, abs=1e-10)
+
+
+def test_frechet_distance_rejects():
+    m, c = torch.zeros(2), torch.eye(2)
+    with pytest.raises(ValueError, match="cov_2 is no covariance"):
+        frechet_distance(m, c, m, -c)
+    with pytest.raises(ValueError, match="cov_1 is no covariance"):
+        frechet_distance(m, torch.tensor([[1.0, 0.5], [0.0, 1.0]]), m, c)
+    with pytest.raises(ValueError, match="expected"):
+        frechet_distance(m, torch.eye(3), m, c)
+    with pytest.raises(ValueError, match="expected"):
+        frechet_distance(m, c, torch.zeros(3), torch.eye(3))
+    with pytest.raises(ValueError, match="NaN"):
+        frechet_distance(m, c * math.nan, m, c)
+
+
+def test_fid_of_samples_is_the_distance_of_their_moments():
+    x, y = random(50, 4), 2 * random(60, 4, seed=1) + 1
+    expected = by_scipy(
+        x.mean(0), torch.from_numpy(np.cov(x.T.numpy())), y.mean(0), torch.from_numpy(np.cov(y.T.numpy()))
+    )  # fmt: skip
+    assert frechet_inception_distance(x, y) == pytest.approx(expected, rel=1e-9)
+    assert frechet_inception_distance(x.float(), y.float()) == pytest.approx(expected, rel=1e-5)
+    assert frechet_inception_distance(x, x.flip(0)) == pytest.approx(0, abs=1e-12)
+    few = frechet_inception_distance(x[:3], y[:3])  # covariances of rank 2 in four dimensions
+    assert math.isfinite(few) and few >= 0
+
+
+def test_fid_cannot_see_beyond_two_moments():
+    coin = (torch.arange(4000) % 2 * 2 - 1.0)[:, None]  # mean 0, variance 1, as a Gaussian has
+    gaussian = torch.special.ndtri((torch.arange(4000).double() + 0.5) / 4000)[:, None]
+    assert frechet_inception_distance(coin.double(), gaussian) < 1e-4
+    assert kernel_inception_distance(coin.double(), gaussian**2) > 0.5
+
+
+def test_kid_is_the_unbiased_cubic_mmd():
+    x, y = random(30, 5), random(20, 5, seed=1) + 0.5
+    assert kernel_inception_distance(x, y) == squared_mmd(x, y, kernel="cubic").item()
+    values = [
+        kernel_inception_distance(random(40, 3, seed=2 * i), random(40, 3, seed=2 * i + 1))
+        for i in range(200)
+    ]
+    assert min(values) < 0 and abs(np.mean(values)) < 3 * np.std(values) / 200**0.5
+
+
+@pytest.mark.parametrize("measure", [frechet_inception_distance, kernel_inception_distance])
+def test_distances_of_samples_reject(measure):
+    with pytest.raises(ValueError, match="expected 3 numbers"):
+        measure(random(5, 3), random(5, 2))
+    with pytest.raises(ValueError, match="expected ≥ 2 each"):
+        measure(random(5, 3), random(1, 3))
+    with pytest.raises(ValueError, match="NaN"):
+        measure(random(5, 3), random(5, 3) * math.nan)
+
+
+# --------------------------------------------------------------------------------------- inception score
+
+
+def test_inception_score_where_it_is_known():
+    sure = torch.eye(10).repeat(3, 1)
+    assert inception_score(sure) == pytest.approx(10)
+    assert inception_score(sure[:4]) == pytest.approx(4)
+    assert inception_score(torch.full((7, 10), 0.1)) == pytest.approx(1)
+    assert inception_score(sure[[0, 0, 0]]) == pytest.approx(1)  # sure, but always the same
+
+
+@FEW
+@given(n=st.integers(1, 20), k=st.integers(1, 6), seed=st.integers(0, 999))
+def test_inception_score_is_the_exponential_of_the_mutual_information(n, k, seed):
+    p = random(n, k, seed=seed).softmax(1)
+    kl = [
+        torch.distributions.kl_divergence(
+            torch.distributions.Categorical(row), torch.distributions.Categorical(p.mean(0))
+        ).item()
+        for row in p
+    ]
+    score = inception_score(p)
+    assert score == pytest.approx(math.exp(sum(kl) / n), rel=1e-8)
+    assert 1 - 1e-9 <= score <= k + 1e-9
+
+
+def test_inception_score_rejects():
+    with pytest.raises(ValueError, match="sum to"):
+        inception_score(torch.full((3, 4), 0.5))
+    with pytest.raises(ValueError, match="expected"):
+        inception_score(torch.tensor([[1.5, -0.5]]))
+
+
+# ---------------------------------------------------------------------------------- precision and recall
+
+
+def manifold_by_loops(real: torch.Tensor, fake: torch.Tensor, k: int) -> float:
+    hits = 0
+    for y in fake:
+        for i, x in enumerate(real):
+            others = sorted((x - o).norm().item() for j, o in enumerate(real) if j != i)
+            if (y - x).norm().item() <= others[k - 1]:
+                hits += 1
+                break
+    return hits / len(fake)
+
+
+@FEW
+@given(
+    n=st.integers(3, 15), m=st.integers(3, 15), d=st.integers(1, 3), k=st.integers(1, 2),
+    shift=st.floats(0, 3), seed=st.integers(0, 999),
+)  # fmt: skip
+def test_precision_and_recall_against_loops(n, m, d, k, shift, seed):
+    real, fake = random(n, d, seed=seed), random(m, d, seed=seed + 1) + shift
+    precision, recall = precision_recall(real, fake, k=k)
+    assert precision == pytest.approx(manifold_by_loops(real, fake, k))
+    assert recall == pytest.approx(manifold_by_loops(fake, real, k))
+
+
+def test_precision_and_recall_see_two_different_faults():
+    real = torch.cat([random(300, 2), random(300, 2, seed=1) + 10])
+    half = random(600, 2, seed=2)  # good samples of one cluster only
+    precision, recall = precision_recall(real, half)
+    assert precision > 0.9 and 0.4 < recall < 0.55
+    wide = 3 * torch.cat([random(300, 2, seed=3), random(300, 2, seed=4) + 10 / 3])
+    precision, recall = precision_recall(real, wide)
+    assert precision < 0.6 and recall > 0.9
+
+
+def test_precision_and_recall_reject():
+    for k in (0, 5):
+        with pytest.raises(ValueError, match=f"k is {k}; expected 1 … 4"):
+            precision_recall(random(9, 2), random(5, 2), k=k)
+
+
+# -------------------------------------------------------------------------------------------- confidence
+
+
+def test_jackknife_of_a_mean_is_its_standard_error():
+    x = random(200, 1)
+    found = jackknife(lambda x: x.mean().item(), x, n_groups=200)
+    half = scipy.stats.t.ppf(0.975, 199) * x.std().item() / 200**0.5
+    assert found.high - found.value == pytest.approx(half, rel=1e-9)
+    assert found.value - found.low == pytest.approx(half, rel=1e-9)
+    assert found.bias == pytest.approx(0, abs=1e-9)
+
+
+def test_jackknife_knows_the_bias_of_a_variance():
+    x = random(60, 1)
+    found = jackknife(lambda x: x.var(correction=0).item(), x, n_groups=60)
+    assert found.value - found.bias == pytest.approx(x.var().item(), rel=1e-9)
+
+
+def test_jackknife_covers_the_truth_for_two_samples():
+    # Squared Fréchet distance of N(0, 1) and N(1, 4): 1 + (1 - 2)² = 2.
+    hits, bias = 0, []
+    for i in range(120):
+        x, y = random(300, 1, seed=2 * i), 1 + 2 * random(300, 1, seed=2 * i + 1)
+        found = jackknife(frechet_inception_distance, x, y)
+        hits += found.low <= 2 <= found.high
+        bias.append(found.bias)
+    assert 107 <= hits <= 119  # 114 expected
+    assert np.mean(bias) > 0
+
+
+def test_jackknife_agrees_with_the_binomial_for_shares():
+    # Precision of points, of which a known share lies far away: its error is a share's.
+    real, fake = random(1000, 2), random(1000, 2, seed=1)
+    fake[random(1000, seed=2) > 0.6745] += 100
+    found = jackknife(lambda fake: precision_recall(real, fake)[0], fake, n_groups=20)
+    expected = scipy.stats.t.ppf(0.975, 19) * (found.value * (1 - found.value) / 1000) ** 0.5
+    assert 0.7 < found.value < 0.78
+    assert found.high - found.value == pytest.approx(expected, rel=0.4)
+
+
+def test_jackknife_of_several_measures_at_once_is_that_of_each():
+    x, y = random(60, 2), random(40, 2, seed=1) + 0.5
+    both = jackknife(precision_recall, x, y)
+    for i in (0, 1):
+        one = jackknife(lambda a, b, i=i: precision_recall(a, b)[i], x, y)
+        assert tuple(both[i]) == pytest.approx(tuple(one))
+
+
+def test_an_estimate_prints_its_half_width():
+    assert str(Estimate(0.7534, 0.7334, 0.7734, 0.0)) == "0.753 ± 0.02"
+
+
+def test_jackknife_rejects():
+    x = random(30, 2)
+    for arguments in ({"n_groups": 1}, {"level": 0.0}, {"level": 1.0}):
+        with pytest.raises(ValueError, match="expected ≥ 2, in"):
+            jackknife(lambda x: 0.0, x, **arguments)
+    with pytest.raises(ValueError, match="with 0 samples"):
+        jackknife(lambda: 0.0)
+    with pytest.raises(ValueError, match="expected ≥ 20 each"):
+        jackknife(lambda x: 0.0, x[:10])

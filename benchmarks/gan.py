@@ -1,0 +1,145 @@
+"""``gan.play`` beside a bare loop written by hand for the same networks, in one run.
+
+    python benchmarks/gan.py
+
+The bare loop already does what this costs little: channels-last images, fakes detached in the discriminator's step and
+used again in the generator's, whose step freezes the discriminator. Both start from the same seed, draw the same
+batches and codes, and must end at the same weights to the bit: only then are their times compared. Loops as they are
+often copied (nothing detached, nothing frozen, images in the default order, fresh fakes for each player) stand beside
+them. The last line counts updates of a small game in the plane.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from lectool import gan, nets, train
+
+STEPS, BATCH, ROUNDS, LAM = 20, 64, 5, 10.0
+ADAM = {"lr": 2e-4, "betas": (0.5, 0.999)}
+
+
+def slope_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+    share = torch.rand(len(real), *[1] * (real.ndim - 1))
+    between = (share * real + (1 - share) * fake).requires_grad_()
+    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    return LAM * (slope.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def played(g: nn.Module, d: nn.Module, x: Tensor, objective: gan.Objective, penalty) -> None:
+    gan.play(
+        g, d, objective, x, n_steps=STEPS, batch_size=BATCH, penalty=penalty, window=STEPS, progress=False, **ADAM
+    )  # fmt: skip
+
+
+def bare(g: nn.Module, d: nn.Module, x: Tensor, objective: gan.Objective, penalty) -> None:
+    if x.ndim == 4:
+        x = x.contiguous(memory_format=torch.channels_last)
+        g.to(memory_format=torch.channels_last)
+        d.to(memory_format=torch.channels_last)
+    opt_g = torch.optim.Adam(g.parameters(), fused=True, **ADAM)
+    opt_d = torch.optim.Adam(d.parameters(), fused=True, **ADAM)
+    g.train()
+    d.train()
+    rows = torch.randint(len(x), (STEPS, 1, BATCH))
+    for i in range(STEPS):
+        real = x[rows[i, 0]]
+        fake = g(torch.randn(BATCH, g.latent))
+        loss = objective.discriminator_loss(d(real), d(fake.detach()))
+        if penalty is not None:
+            loss = loss + penalty(d, real, fake.detach())
+        opt_d.zero_grad(set_to_none=True)
+        loss.backward()
+        opt_d.step()
+        for p in d.parameters():
+            p.requires_grad_(False)
+        loss = objective.generator_loss(d(fake))
+        opt_g.zero_grad(set_to_none=True)
+        loss.backward()
+        opt_g.step()
+        for p in d.parameters():
+            p.requires_grad_(True)
+
+
+def copied(g: nn.Module, d: nn.Module, x: Tensor, objective: gan.Objective, penalty) -> None:
+    opt_g, opt_d = (torch.optim.Adam(m.parameters(), **ADAM) for m in (g, d))
+    g.train()
+    d.train()
+    for _ in range(STEPS):
+        real = x[torch.randint(len(x), (BATCH,))]
+        fake = g(torch.randn(BATCH, g.latent))
+        loss = objective.discriminator_loss(d(real), d(fake))
+        if penalty is not None:
+            loss = loss + penalty(d, real, fake)
+        opt_d.zero_grad()
+        loss.backward()
+        opt_d.step()
+        loss = objective.generator_loss(d(g(torch.randn(BATCH, g.latent))))
+        opt_g.zero_grad()
+        loss.backward()
+        opt_g.step()
+        loss.item()
+
+
+def mlp_players() -> tuple[nn.Module, nn.Module]:
+    g = nets.mlp([64, 256, 512, 784], last=nn.Tanh)
+    g.latent = 64
+    return g, nets.mlp([784, 512, 256, 1])
+
+
+def run(loop: Callable[..., None], make: Callable, x: Tensor, *parts: object) -> tuple[float, list]:
+    train.seed(0)
+    g, d = make()
+    start = time.perf_counter()
+    loop(g, d, x, *parts)
+    return time.perf_counter() - start, [*g.parameters(), *d.parameters()]
+
+
+def main() -> None:
+    train.seed(0)
+    print(
+        f"{os.cpu_count()} cores, torch {torch.__version__} with {torch.get_num_threads()} threads"
+    )
+    print(f"{STEPS} iterations, batches of {BATCH}; median of {ROUNDS} alternating runs\n")
+    images = 2 * torch.rand(2000, 1, 28, 28) - 1
+    cases = {
+        "DCGAN": (
+            lambda: (gan.DCGenerator(16), gan.DCDiscriminator()),
+            images,
+            gan.NonSaturating(),
+            None,
+        ),
+        "WGAN-GP, MLP": (mlp_players, images.flatten(1), gan.Wasserstein(), slope_penalty),
+    }
+    for name, case in cases.items():
+        times: dict[Callable, list[float]] = {played: [], bare: [], copied: []}
+        for _ in range(ROUNDS + 1):
+            ends = {}
+            for loop, seconds in times.items():
+                took, ends[loop] = run(loop, *case)
+                seconds.append(took)
+            if not all(torch.equal(a, b) for a, b in zip(ends[played], ends[bare])):
+                raise SystemExit(f"{name}: the two loops end at different weights")
+        play_s, bare_s, copied_s = (
+            statistics.median(v[1:]) for v in times.values()
+        )  # the first warms up
+        print(
+            f"{name:14s} play {1e3 * play_s / STEPS:6.1f} ms   bare {1e3 * bare_s / STEPS:6.1f} ms   "
+            f"ratio {play_s / bare_s:.3f} (target: at most 1.05)   bare / copied {bare_s / copied_s:.2f}"
+        )
+    g, d = nets.mlp([16, 64, 64, 2]), nets.mlp([2, 64, 64, 1])
+    x = gan.sample_modes(20000, gan.ring())
+    game = gan.play(
+        g, d, gan.NonSaturating(), x, latent=16, n_steps=1000, batch_size=BATCH, progress=False
+    )
+    print(
+        f"game in the plane: {game.n_steps / game.seconds:.0f} updates a second (target: at least 300)"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+r"""Generators, discriminators and their layers."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+__all__ = [
+    "DCDiscriminator",
+    "DCGenerator",
+    "EnsembleLinear",
+    "MinibatchDiscrimination",
+    "ReferenceBatchNorm",
+    "VirtualBatchNorm",
+    "WithReference",
+    "ensemble_mlp",
+]
+
+
+# -------------------------------------------------------------------------------- games side by side
+
+
+class EnsembleLinear(nn.Module):
+    r"""``n_members`` linear layers of one shape that do not know of each other: (n, n_members, n_in) → (…, n_out).
+
+    Weights and biases start from U(±1/√n_in), as ``nn.Linear`` does.
+    """
+
+    def __init__(self, n_members: int, n_in: int, n_out: int) -> None:
+        super().__init__()
+        limit = 1 / math.sqrt(n_in)
+        self.W = nn.Parameter(torch.empty(n_members, n_in, n_out).uniform_(-limit, limit))
+        self.b = nn.Parameter(torch.empty(n_members, 1, n_out).uniform_(-limit, limit))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.b, x.transpose(0, 1), self.W).transpose(0, 1)
+
+
+def ensemble_mlp(
+    n_members: int, sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.ReLU
+) -> nn.Sequential:
+    r"""Several chains of linear layers, each with its own start: five seeds of a small net in one matrix product.
+
+    Data and codes have the shape (n, n_members, …): every member sees samples of its own.
+
+    Arguments:
+        n_members: how many.
+        sizes: widths from input to output, at least two.
+        activation: between the layers.
+
+    Raises:
+        ValueError: if there is no member, or fewer than two sizes, or a size below 1.
+    """
+    if n_members < 1 or len(sizes) < 2 or min(sizes) < 1:
+        raise ValueError(
+            f"n_members is {n_members}, sizes are {list(sizes)}; expected ≥ 1, at least two sizes ≥ 1"
+        )
+    layers: list[nn.Module] = []
+    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [EnsembleLinear(n_members, n_in, n_out), activation()]
+    net = nn.Sequential(*layers[:-1])
+    net.latent = (n_members, sizes[0])
+    return net
+
+
+# ------------------------------------------------------------------------- a look at the whole batch
+
+
+class MinibatchDiscrimination(nn.Module):
+    r"""Appends to each sample's features how near the other samples of its batch are.
+
+    .. math::
+        o_b(x_i) = \frac1{n - 1} \sum_{j \ne i} \exp(-\lVert M_{ib} - M_{jb} \rVert_1), \qquad
+        M_i = x_i T \in \mathbb R^{B \times C}
+
+    Fakes that are all alike betray themselves by large o, however good each of them is.
+
+    Arguments:
+        n_in: number of features.
+        n_out: B, the number of similarities appended.
+        n_kernel: C, the numbers compared for each of them.
+        n_members: of an ensemble; features then have the shape (n, n_members, n_in).
+
+    Input and output: (n, n_in) → (n, n_in + n_out). The paper has the sum; with the mean the size of the batch
+    does not matter.
+
+    References:
+        Salimans et al. (2016), Improved techniques for training GANs, section 3.2.
+    """
+
+    def __init__(
+        self, n_in: int, n_out: int = 8, n_kernel: int = 4, n_members: int | None = None
+    ) -> None:
+        super().__init__()
+        self.n_out, self.n_kernel = n_out, n_kernel
+        self.T = nn.Parameter(torch.randn(n_members or 1, n_in, n_out * n_kernel) / math.sqrt(n_in))
+
+    def forward(self, x: Tensor) -> Tensor:
+        members = x if x.ndim == 3 else x[:, None]
+        n, n_members, _ = members.shape
+        M = torch.bmm(members.transpose(0, 1), self.T).transpose(1, 2)
+        M = M.reshape(n_members, self.n_out, self.n_kernel, n)
+        distance = sum((m[..., None] - m[..., None, :]).abs() for m in M.unbind(2))
+        o = (torch.exp(-distance).sum(-1) - 1) / max(n - 1, 1)  # without the sample itself
+        o = o.permute(2, 0, 1)  # (n, n_members, B)
+        return torch.cat([x, o if x.ndim == 3 else o[:, 0]], -1)
+
+
+# --------------------------------------------------------------------------------- normalisation
+
+
+class ReferenceBatchNorm(nn.Module):
+    r"""Batch norm by the statistics of a fixed reference batch, the first ``n_reference`` rows of its input.
+
+    Samples do not depend on their neighbours in the batch. Works on (n, channels) and (n, channels, height, width).
+
+    Arguments:
+        n_channels: c.
+        n_reference: rows of the input that are the reference, at least 2 (of one pixel each).
+        eps: added to the variance.
+
+    References:
+        Goodfellow (2016), NIPS 2016 tutorial, section 4.3; Salimans et al. (2016), section 3.4.
+    """
+
+    def __init__(self, n_channels: int, n_reference: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        if n_channels < 1 or n_reference < 2:
+            raise ValueError(
+                f"n_channels, n_reference are {n_channels}, {n_reference}; expected ≥ 1, ≥ 2"
+            )
+        self.n_reference, self.eps = n_reference, eps
+        self.scale = nn.Parameter(torch.ones(n_channels))
+        self.shift = nn.Parameter(torch.zeros(n_channels))
+
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Mean and mean square of each row's channels, by which it is normalised, shapes (n or 1, c)."""
+        reference = x[: self.n_reference].flatten(2)
+        return reference.mean((0, 2))[None], reference.square().mean((0, 2))[None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x if x.ndim == 2 else x.flatten(2)
+        mean, square = self.moments(flat[:, :, None] if x.ndim == 2 else flat)
+        shape = (*mean.shape, *[1] * (x.ndim - 2))
+        std = (square - mean**2).clamp(min=0).add(self.eps).sqrt()
+        channel = (-1, *[1] * (x.ndim - 2))
+        normal = (x - mean.reshape(shape)) / std.reshape(shape)
+        return normal * self.scale.reshape(channel) + self.shift.reshape(channel)
+
+
+class VirtualBatchNorm(ReferenceBatchNorm):
+    r"""Batch norm by the statistics of the reference batch and of the sample itself, as one more row of it.
+
+    Still no sample depends on its neighbours, and none is measured by the reference alone, to which a
+    generator can otherwise fit itself. The reference's own rows are normalised by the reference.
+
+    References:
+        Salimans et al. (2016), Improved techniques for training GANs, section 3.4.
+    """
+
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        n = self.n_reference
+        mean, square = super().moments(x)
+        rows = x[n:]
+        means = torch.cat([mean.expand(n, -1), (n * mean + rows.mean(2)) / (n + 1)])
+        squares = torch.cat([square.expand(n, -1), (n * square + rows.square().mean(2)) / (n + 1)])
+        return means, squares
+
+
+class WithReference(nn.Module):
+    r"""A network whose reference batch travels with every input: put first, taken off at the end.
+
+    Arguments:
+        net: with :class:`ReferenceBatchNorm` or :class:`VirtualBatchNorm` layers of the same ``n_reference``.
+        reference: the batch, drawn once, shape (n_reference, …).
+
+    Raises:
+        ValueError: if a layer expects another number of rows.
+    """
+
+    def __init__(self, net: nn.Module, reference: Tensor) -> None:
+        super().__init__()
+        for part in net.modules():
+            if isinstance(part, ReferenceBatchNorm) and part.n_reference != len(reference):
+                raise ValueError(
+                    f"the reference has {len(reference)} rows, {type(part).__name__} expects {part.n_reference}"
+                )
+        self.net = net
+        self.register_buffer("reference", reference)
+        self.latent = tuple(reference.shape[1:])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(torch.cat([self.reference, x]))[len(self.reference) :]
+
+
+# ------------------------------------------------------------------------------------------- DCGAN
+
+
+def init_dcgan(module: nn.Module) -> nn.Module:
+    r"""Weights from N(0, 0.02²), scales of batch norm from N(1, 0.02²), biases 0 (Radford et al., 2016)."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(part.weight, std=0.02)
+        elif isinstance(part, nn.BatchNorm2d):
+            nn.init.normal_(part.weight, 1.0, 0.02)
+        if getattr(part, "bias", None) is not None:
+            nn.init.zeros_(part.bias)
+    return module
+
+
+class DCGenerator(nn.Sequential):
+    r"""Codes to images of 28 × 28 by strided transposed convolutions, 7 × 7 → 14 × 14 → 28 × 28, in [−1, 1].
+
+    Batch norm behind every layer but the last, ReLU, tanh at the end. At full resolution nothing is wider than the
+    image itself, since that is where the time goes.
+
+    Arguments:
+        latent: length of a code.
+        width: channels at 14 × 14; 7 × 7 has twice as many.
+        norm: called with the number of channels; ``nn.BatchNorm2d`` where ``None``.
+
+    Input and output: (n, latent) → (n, 1, 28, 28).
+
+    References:
+        Radford, Metz, Chintala (2016), Unsupervised representation learning with deep convolutional GANs.
+    """
+
+    def __init__(
+        self,
+        latent: int = 32,
+        width: int = 16,
+        norm: Callable[[int], nn.Module] | None = None,
+    ) -> None:
+        norm = norm or nn.BatchNorm2d
+        super().__init__(
+            nn.Unflatten(1, (latent, 1, 1)),
+            nn.ConvTranspose2d(latent, 2 * width, 7, bias=False),  # 7 × 7
+            norm(2 * width),
+            nn.ReLU(),
+            nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False),  # 14 × 14
+            norm(width),
+            nn.ReLU(),
+            nn.ConvTranspose2d(width, 1, 4, stride=2, padding=1),  # 28 × 28
+            nn.Tanh(),
+        )
+        self.latent = latent
+        init_dcgan(self)
+
+
+class DCDiscriminator(nn.Sequential):
+    r"""Images of 28 × 28 to a logit by strided convolutions with leaky ReLU, 14 × 14 → 7 × 7 → 3 × 3.
+
+    Batch norm everywhere but at the input, where it would hide the brightness and the contrast of a batch. A unit of
+    the last convolution sees nearly the whole image: without that stage strokes are right and digits are not.
+
+    Arguments:
+        width: channels at 14 × 14, twice as many at 7 × 7, four times at 3 × 3.
+        norm: as in :class:`DCGenerator`.
+
+    Input and output: (n, 1, 28, 28) → (n, 1).
+    """
+
+    def __init__(self, width: int = 16, norm: Callable[[int], nn.Module] | None = None) -> None:
+        norm = norm or nn.BatchNorm2d
+        super().__init__(
+            nn.Conv2d(1, width, 4, stride=2, padding=1),  # 14 × 14
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False),  # 7 × 7
+            norm(2 * width),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * width, 4 * width, 4, stride=2, padding=1, bias=False),  # 3 × 3
+            norm(4 * width),
+            nn.LeakyReLU(0.2),
+            nn.Flatten(),
+            nn.Linear(4 * width * 9, 1),
+        )
+        init_dcgan(self)
