@@ -1,0 +1,200 @@
+r"""The outlook: fields that are learned without solving anything, by flow matching and by denoising."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lectool.flows.continuous import rk4
+from lectool.train import check_data
+
+__all__ = ["Diffusion", "FlowMatching", "TimeNet"]
+
+
+class TimeNet(nn.Module):
+    r"""A residual perceptron that knows the time: from (t, x) to a vector of x's shape.
+
+    Its input is also handed on directly, times a number that depends on the time: most of a noisy input is
+    noise, and guessing that should not have to go through the hidden layers.
+
+    Arguments:
+        d: numbers in a sample, ≥ 1.
+        width: of the hidden layers.
+        n_blocks: residual blocks, ≥ 1.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, d: int, width: int = 128, n_blocks: int = 2):
+        super().__init__()
+        if min(d, width, n_blocks) < 1:
+            raise ValueError(f"d, width, n_blocks are {d}, {width}, {n_blocks}; expected ≥ 1 each")
+        self.register_buffer("frequencies", math.pi * 2.0 ** torch.arange(6))
+        self.enter = nn.Linear(d, width)
+        self.time = nn.ModuleList(nn.Linear(13, width) for _ in range(n_blocks))
+        self.inside = nn.ModuleList(nn.Linear(width, width) for _ in range(n_blocks))
+        self.leave = nn.Linear(width, d)
+        self.gain = nn.Linear(13, 1)
+
+    def forward(self, t: float | Tensor, x: Tensor) -> Tensor:
+        r"""Shape (n, d), at times in [0, 1] of shape () or (n,)."""
+        t = torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(len(x))[:, None]
+        angles = t * self.frequencies.to(x)
+        features = torch.cat([t, angles.sin(), angles.cos()], 1)
+        h = self.enter(x)
+        for time, inside in zip(self.time, self.inside):
+            h = h + inside(nn.functional.silu(h + time(features)))
+        return self.leave(nn.functional.silu(h)) + self.gain(features) * x
+
+
+class FlowMatching(nn.Module):
+    r"""Learns a continuous flow by regression: no solver, no trace, no likelihood in training.
+
+    Each data point is joined to a random point of the base by a straight line,
+    :math:`x_t = (1 - t)\, \epsilon + t\, x`, and the field is trained on the line's velocity,
+
+    .. math:: L = \mathbb E_{t, x, \epsilon} \lVert v(t, x_t) - (x - \epsilon) \rVert^2.
+
+    The best field is :math:`\mathbb E[x - \epsilon \mid x_t]`, and the flow along it carries N(0, I) to the data.
+
+    Arguments:
+        field: called as ``field(t, x)``, e.g. a :class:`VelocityField`, which then has a density too, by
+            :class:`ContinuousFlow`.
+        d: numbers in a sample, ≥ 1.
+
+    References:
+        Lipman, Chen, Ben-Hamu, Nickel & Le (2023), Flow matching for generative modeling.
+    """
+
+    def __init__(self, field: nn.Module, d: int):
+        super().__init__()
+        self.field, self.d = field, d
+
+    def loss(self, x: Tensor) -> Tensor:
+        r"""Mean squared error of the velocity, summed over the d numbers."""
+        check_data(x, width=self.d)
+        epsilon = torch.randn_like(x)
+        t = torch.rand(len(x), dtype=x.dtype, device=x.device)
+        x_t = epsilon + t[:, None] * (x - epsilon)
+        return (self.field(t, x_t) - (x - epsilon)).square().sum(1).mean()
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, n_steps: int = 20, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        r"""Draws n samples by ``n_steps`` Runge–Kutta steps from noise to data, shape (n, d)."""
+        like = next(self.parameters())
+        epsilon = torch.randn(n, self.d, generator=generator).to(like)
+        return rk4(self.field, epsilon, 0.0, 1.0, n_steps)
+
+
+class Diffusion(nn.Module):
+    r"""A denoising diffusion model: destroys data by noise in small steps, and learns to undo one of them.
+
+    After t of T steps the data are :math:`x_t = \sqrt{\bar\alpha_t}\, x + \sqrt{1 - \bar\alpha_t}\, \epsilon`. To guess
+    :math:`\epsilon` is hard where there is little of it, to guess x where there is much. The network guesses
+    a mixture that is well scaled at both ends,
+
+    .. math:: L = \mathbb E_{t, x, \epsilon} \lVert \hat v(t, x_t) - v \rVert^2, \qquad
+        v = \sqrt{\bar\alpha_t}\, \epsilon - \sqrt{1 - \bar\alpha_t}\, x,
+
+    from which both follow: :math:`\hat x = \sqrt{\bar\alpha_t}\, x_t - \sqrt{1 - \bar\alpha_t}\, \hat v` and
+    :math:`\hat\epsilon = \sqrt{1 - \bar\alpha_t}\, x_t + \sqrt{\bar\alpha_t}\, \hat v`; and with them the score of the
+    noised data (chapter 3), :math:`\nabla \log p_t(x_t) = -\hat\epsilon / \sqrt{1 - \bar\alpha_t}`.
+
+    Arguments:
+        net: called as ``net(t / T, x_t)``.
+        d: numbers in a sample, ≥ 1.
+        n_steps: T, ≥ 2.
+        alpha_bar: :math:`\bar\alpha_1, \dots, \bar\alpha_T`, falling, in (0, 1); a cosine's square where ``None``.
+
+    Raises:
+        ValueError: if ``n_steps`` is below 2 or the :math:`\bar\alpha` do not fall within (0, 1).
+
+    References:
+        Ho, Jain & Abbeel (2020), Denoising diffusion probabilistic models; Nichol & Dhariwal (2021), Improved
+        denoising diffusion probabilistic models, for the cosine; Salimans & Ho (2022), Progressive distillation, for v.
+    """
+
+    alpha_bar: Tensor
+
+    def __init__(
+        self, net: nn.Module, d: int, n_steps: int = 50, alpha_bar: Sequence[float] | None = None
+    ):
+        super().__init__()
+        if n_steps < 2:
+            raise ValueError(f"n_steps is {n_steps}; expected ≥ 2")
+        if alpha_bar is None:
+            at = (torch.arange(n_steps + 1, dtype=torch.float64) / n_steps + 0.008) / 1.008
+            cosine = (at * math.pi / 2).cos().square()
+            keep = (cosine[1:] / cosine[:-1]).clamp(min=0.05)
+            alpha_bar = keep.cumprod(0).tolist()
+        bar = torch.tensor(alpha_bar, dtype=torch.float64)
+        falling = (bar.diff() < 0).all() and 0 < bar.min() and bar.max() < 1
+        if len(bar) != n_steps or not falling:
+            raise ValueError(
+                f"alpha_bar has {len(bar)} values; expected {n_steps}, falling, in (0, 1)"
+            )
+        self.net, self.d, self.n_steps = net, d, n_steps
+        self.register_buffer("alpha_bar", bar.to(torch.get_default_dtype()))
+
+    def add_noise(self, x: Tensor, t: Tensor, epsilon: Tensor) -> Tensor:
+        r"""x after t steps, 1 ≤ t ≤ T, shape (n,): :math:`x_t`."""
+        bar = self.alpha_bar[t - 1].to(x)[:, None]
+        return bar.sqrt() * x + (1 - bar).sqrt() * epsilon
+
+    def loss(self, x: Tensor) -> Tensor:
+        r"""Mean squared error of the guessed v, summed over the d numbers."""
+        check_data(x, width=self.d)
+        t = torch.randint(1, self.n_steps + 1, (len(x),), device=x.device)
+        bar, epsilon = self.alpha_bar[t - 1].to(x)[:, None], torch.randn_like(x)
+        v = bar.sqrt() * epsilon - (1 - bar).sqrt() * x
+        guess = self.net(t.to(x) / self.n_steps, self.add_noise(x, t, epsilon))
+        return (guess - v).square().sum(1).mean()
+
+    def denoise(self, x_t: Tensor, t: int) -> Tensor:
+        r"""The guess of the clean x at noised points, shape (n, d)."""
+        bar = self.alpha_bar[t - 1]
+        return bar.sqrt() * x_t - (1 - bar).sqrt() * self.net(t / self.n_steps, x_t)
+
+    def score(self, x_t: Tensor, t: int) -> Tensor:
+        r"""The learned :math:`\nabla \log p_t` at noised points, shape (n, d): minus the guessed noise, scaled."""
+        bar = self.alpha_bar[t - 1]
+        epsilon = (1 - bar).sqrt() * x_t + bar.sqrt() * self.net(t / self.n_steps, x_t)
+        return -epsilon / (1 - bar).sqrt()
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        clip: tuple[float, float] | None = None,
+        generator: torch.Generator | None = None,
+        path: bool = False,
+    ) -> Tensor | list[Tensor]:
+        r"""Draws n samples by the T steps back, shape (n, d).
+
+        Each step draws from :math:`q(x_{t-1} \mid x_t, \hat x)`, a Gaussian in closed form, at the guess
+        :math:`\hat x` of the clean x.
+
+        Arguments:
+            clip: a range into which the guesses are cut, that of the data.
+            path: whether to return all states, from noise to data, T + 1 tensors.
+        """
+        like = next(self.parameters())
+        x = torch.randn(n, self.d, generator=generator).to(like)
+        states = [x]
+        for t in range(self.n_steps, 0, -1):
+            guess = self.denoise(x, t)
+            if clip is not None:
+                guess = guess.clamp(*clip)
+            bar = self.alpha_bar[t - 1]
+            before = self.alpha_bar[t - 2] if t > 1 else torch.ones_like(bar)
+            keep = bar / before  # α_t
+            mean = (before.sqrt() * (1 - keep) * guess + keep.sqrt() * (1 - before) * x) / (1 - bar)
+            variance = (1 - keep) * (1 - before) / (1 - bar)
+            noise = torch.randn(n, self.d, generator=generator).to(like)
+            x = mean + variance.sqrt() * noise
+            states.append(x)
+        return states if path else x

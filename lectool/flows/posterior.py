@@ -1,0 +1,102 @@
+r"""A flow behind the encoder of a variational autoencoder (chapter 11)."""
+
+import torch
+from torch import Tensor, nn
+
+from lectool.flows.core import Layer
+from lectool.vae.parts import Posterior
+from lectool.vae.plain import VAE
+
+__all__ = ["FlowPosterior", "FlowVAE"]
+
+
+class FlowPosterior:
+    r""":math:`q(z \mid x)` of :math:`z = f(z_0)`, where :math:`z_0` comes from a Gaussian that the encoder sets.
+
+    .. math:: \log q(z \mid x) = \log q_0(z_0 \mid x)
+        - \log \left\lvert \det \frac{\partial z}{\partial z_0} \right\rvert
+
+    Arguments:
+        q0: the Gaussian, with means of shape (n, k).
+        flow: from z₀ to z.
+        context: the encoder's numbers, shape (n, m), on which the flow may depend.
+    """
+
+    def __init__(self, q0: Posterior, flow: Layer, context: Tensor):
+        self.q0, self.flow, self.context = q0, flow, context
+
+    def sample_with_log_prob(
+        self, k: int | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        r"""Draws z, shape (n, k) or with a first axis of ``k`` draws, and their log q(z | x): forward passes only."""
+        z0 = self.q0.sample(k, generator)
+        context = self.context.expand(*z0.shape[:-1], -1).flatten(0, -2)
+        z, log_det = self.flow(z0.flatten(0, -2), context)
+        return z.view_as(z0), self.q0.log_prob(z0) - log_det.view(z0.shape[:-1])
+
+    def sample(self, k: int | None = None, generator: torch.Generator | None = None) -> Tensor:
+        return self.sample_with_log_prob(k, generator)[0]
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        r"""log q(z | x) of any z, shape (…, n), by the flow's inverse."""
+        context = self.context.expand(*z.shape[:-1], -1).flatten(0, -2)
+        z0, log_det = self.flow.inverse(z.flatten(0, -2), context)
+        return self.q0.log_prob(z0.view_as(z)) + log_det.view(z.shape[:-1])
+
+    @property
+    def mean(self) -> Tensor:
+        r"""Where the flow takes the Gaussian's mean, shape (n, k): a typical code, not the mean of q."""
+        return self.flow(self.q0.mean, self.context)[0]
+
+
+class FlowVAE(VAE):
+    r"""A variational autoencoder whose posterior is bent by a flow; the KL is estimated from the draw itself.
+
+    .. math:: \mathrm{KL}(q \Vert p) \approx \log q_0(z_0 \mid x)
+        - \log \left\lvert \det \frac{\partial z}{\partial z_0} \right\rvert - \log p(z)
+
+    Arguments:
+        flow: from z₀ to z, layers over vectors of k numbers; its context is all that the encoder gives, so that
+            a conditional layer has ``n_context = posterior.n_outputs(k)``.
+        settings: as for :class:`~lectool.vae.VAE`: encoder, decoder, prior, likelihood, …
+
+    References:
+        Rezende & Mohamed (2015), Variational inference with normalizing flows; Kingma et al. (2016), Improving
+        variational inference with inverse autoregressive flow.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, prior: nn.Module, *, flow: Layer, **settings
+    ):
+        super().__init__(encoder, decoder, prior, **settings)
+        self.flow = flow
+
+    def encode(self, x: Tensor, c: Tensor | None = None) -> FlowPosterior:
+        a = self.encoder(x if c is None else torch.cat([x, c], -1))
+        return FlowPosterior(self.posterior(a), self.flow, a)
+
+    def terms(
+        self,
+        x: Tensor,
+        c: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        q: FlowPosterior | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        r"""One draw of log p(x | z), shape (n,), and of the KL, shape (n, 1): it does not split by coordinate."""
+        q = self.encode(x, c) if q is None else q
+        z, log_q = q.sample_with_log_prob(generator=generator)
+        kl = log_q - self.prior.log_prob(z, c)
+        return self.likelihood.log_prob(self.output(z, c), x), kl[:, None]
+
+    def log_weights(
+        self,
+        x: Tensor,
+        k: int,
+        c: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        q: FlowPosterior | None = None,
+    ) -> Tensor:
+        q = self.encode(x, c) if q is None else q
+        z, log_q = q.sample_with_log_prob(k, generator)
+        log_joint = self.likelihood.log_prob(self.output(z, c), x) + self.prior.log_prob(z, c)
+        return log_joint - log_q
