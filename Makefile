@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test offline lab claims bench lint format address clean distclean
+.PHONY: help book test offline lab claims bench release lint format address clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -30,6 +30,9 @@ claims: $(READY)  ## run the chapters over three seeds and both data settings; C
 
 bench: $(READY)  ## run benchmarks/*.py
 	@$(BIN)/python _ext/stages.py bench
+
+release: $(READY)  ## write the student notebooks of the assignments from their masters
+	@$(BIN)/python -m lectool.assign release assignments/*.ipynb --to assignments/student
 
 lint: $(READY)  ## check code and notebooks with ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -320,7 +320,7 @@ def executed_anew(app, env, added, changed, removed) -> list[str]:
 
 def remember(app, env) -> list[str]:
     """After reading: note the outputs used, and have the pages with placeholders written."""
-    notebooks = [name for name in env.found_docs if str(env.doc2path(name)).endswith(".ipynb")]
+    notebooks = [name for name in env.found_docs if CHAPTER.fullmatch(name)]
     pages = pages_of(env) & env.found_docs
     env.book_stamps = {name: stamp(app, name) for name in notebooks}
     return sorted(pages)

@@ -17,9 +17,12 @@ from pathlib import Path
 import yaml
 from browser import find_chromium
 from environment import ROOT, cores, fingerprint, read_stamp, variables, write_stamp
-from execute import execute, notebooks
+from execute import execute, masters, notebooks
 
 OUTPUT = ROOT / "_build"
+ASSIGNMENT_PAGES = (
+    "tests/assignments/test_pages.py"  # builds small books and opens them in a browser
+)
 SITE_ONLY = ("tests/", "benchmarks/", ".github/", ".ci/")  # changes here leave the site as it is
 
 # -------------------------------------------------------------------------------------------------- stages
@@ -151,7 +154,7 @@ def test(force: bool = False) -> int:
         path.unlink()
     reports.mkdir(parents=True, exist_ok=True)
     workers = ["-n", str(cores())]
-    apart = ["--ignore=tests/book", "--ignore=tests/browser"]
+    apart = ["--ignore=tests/book", "--ignore=tests/browser", f"--ignore={ASSIGNMENT_PAGES}"]
     one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     stages = Stages()
     stages.run("lint", lint)
@@ -162,7 +165,8 @@ def test(force: bool = False) -> int:
         ),
     )
     report = reports / "notebooks.xml"
-    stages.run("notebooks", lambda: execute(notebooks(), OUTPUT, force=force, report=report))
+    paths = [*notebooks(), *masters()]
+    stages.run("notebooks", lambda: execute(paths, OUTPUT, force=force, report=report))
     stages.run("site", build, after=["notebooks"])
     if (ROOT / "tests" / "book").is_dir():
         stages.run("tests of the site", lambda: pytest("book", "tests/book"), after=["site"])
@@ -187,8 +191,12 @@ def browser_tests() -> int:
     if chromium is None and os.environ.get("LECTOOL_REQUIRE_BROWSER") == "1":
         print("no Chromium is found and none could be installed")
         return 1
+    tests = ["tests/browser", ASSIGNMENT_PAGES]
     return pytest(
-        "browser", "tests/browser", "-rs", **({"LECTOOL_CHROMIUM": chromium} if chromium else {})
+        "browser",
+        *[name for name in tests if (ROOT / name).exists()],
+        "-rs",
+        **({"LECTOOL_CHROMIUM": chromium} if chromium else {}),
     )
 
 
@@ -200,7 +208,8 @@ def offline() -> int:
     chosen = [path for path in notebooks() if path.name[:2] in ("01", "02")]
     config = yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))
     others = [path.relative_to(ROOT).as_posix() for path in notebooks() if path not in chosen]
-    config.setdefault("execute", {})["exclude_patterns"] = others
+    settings = config.setdefault("execute", {})
+    settings["exclude_patterns"] = [*(settings.get("exclude_patterns") or []), *others]
     path = output.parent / "_config.yml"
     path.write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False), "utf8")
     stages = Stages()

@@ -27,7 +27,7 @@ SHARED = {
     "source",
     "train",
 }
-TOOLS = {"assign", "check"}
+TOOLS = {"assign", "checks", "quizzes"}
 URL = re.compile(r"https?://(?:[^\s<>()\[\]\"'`|\\]|\([^\s<>()\[\]\"'`|\\]*\))+")
 
 

@@ -38,6 +38,9 @@ def pytest_generate_tests(metafunc):
         "opened": site_pages,
         "moving_page": lambda: pages_with("explore", "latent-pad"),
         "example_page": lambda: pages_with("explore")[:1] + pages_with("latent-pad")[:1],
+        "quiz_page": lambda: [
+            page for page in site_pages() if "MCButton" in (SITE / page).read_text(encoding="utf-8")
+        ],
         "chapter_page": lambda: [page for page in site_pages() if page.startswith("chapters/")],
     }
     for name in kinds.keys() & set(metafunc.fixturenames):

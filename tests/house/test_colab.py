@@ -119,7 +119,8 @@ def run_cell(source: str, where: str) -> list[str]:
 def setup_cells() -> dict[str, str]:
     """The first code cell of each chapter, each text once."""
     found = {EXAMPLE: "example"}
-    for path in sorted((ROOT / "chapters").glob("*.ipynb")):
+    folders = (ROOT / "chapters", ROOT / "assignments" / "student")
+    for path in sorted(path for folder in folders for path in folder.glob("*.ipynb")):
         cells = nbformat.read(path, as_version=4).cells
         found.setdefault(next(cell.source for cell in cells if cell.cell_type == "code"), path.stem)
     return {name: source for source, name in found.items()}

@@ -1,0 +1,73 @@
+"""Assignment 1: typical wrong answers, and the words that a student must see.
+
+An answer is the master's with one edit, ``(old, new)``, or a function of its own.
+"""
+
+WRONG = {
+    "a1.whiten": [
+        ("variance for standard deviation", [("torch.sqrt(spectrum)", "spectrum")], "divided by the variances"),
+        ("only rotated", [(" / torch.sqrt(spectrum)", "")], "rotated only"),
+        ("mean not subtracted", [("return centred @", "return x @")], "mean of x has not been subtracted"),
+        ("missing transpose", [("centred @ basis /", "centred @ basis.T /")], "a transpose is missing"),
+        ("each column by itself", "def whiten(x):\n    return (x - x.mean(0)) / x.std(0, correction=0)", "turn to the eigenvectors"),
+        ("n − 1", [("/ len(x)", "/ (len(x) - 1)")], "divided by n − 1"),
+        ("in place", [("centred = x - x.mean(dim=0)", "centred = x.sub_(x.mean(dim=0))")], "in-place operation"),
+        ("samples as columns", [("return centred @ basis / torch.sqrt(spectrum)", "return (centred @ basis / torch.sqrt(spectrum)).T")], "samples are rows"),
+        ("sum for mean", [(" / len(x)", "")], "every column has variance 1"),
+        ("no return", [("return centred @", "z = centred @")], "a return is missing"),
+    ],
+    "a1.slow_features": [
+        ("the fastest", [("directions[:, :k]", "directions[:, -k:]")], "these are the fastest"),
+        ("order turned around", [("directions[:, :k]", "directions[:, :k].flip(1)")], "small means slow"),
+        ("rows for columns", [("z @ directions[:, :k]", "z @ directions[:k].T")], "the two slowest waves are found: expected"),
+        ("covariance of z, not of its steps", [("torch.diff(z, dim=0)", "z")], "covariance of the steps"),
+        ("steps along the features", [("torch.diff(z, dim=0)", "torch.diff(z, dim=1, prepend=z[:, :1])")], "covariance of the steps"),
+        ("returns the steps", [("return z @", "return moves @")], "the features of z itself"),
+        ("divided by the slowness", [("directions[:, :k]", "directions[:, :k] / torch.linalg.eigh(moves.T @ moves / len(moves)).eigenvalues[:k].sqrt()")], "z is white already"),
+    ],
+    "a1.ppca": [
+        ("sum for mean", [("spectrum[k:].mean()", "spectrum[k:].sum()")], "this is the sum of the variances left out"),
+        ("mean of all", [("spectrum[k:].mean()", "spectrum.mean()")], "the mean of all variances"),
+        ("mean of what is kept", [("spectrum[k:].mean()", "spectrum[:k].mean() + 0")], "the variances that are kept"),
+        ("standard deviation for variance", [("scales, sigma2", "scales, sigma2.sqrt()")], "sigma2 is a variance"),
+        ("noise not subtracted", [("(spectrum[:k] - sigma2)", "spectrum[:k]")], "σ² has to be subtracted"),
+        ("root forgotten", [("sigma2).sqrt()", "sigma2)")], "the root of λ − σ² is missing"),
+        ("rows for columns", [("basis[:, :k] * scales", "basis[:k].T * scales")], "the eigenvectors are columns"),
+        ("smallest axes", [("basis.flip(1)", "basis")], "the last ones that eigh returns"),
+        ("smallest variances", [("spectrum, basis = spectrum.flip(0), basis.flip(1)", "pass")], "sorts from small to large"),
+        ("transposed W", [("basis[:, :k] * scales", "(basis[:, :k] * scales).T")], "W is d × k"),
+        ("mean over the features", [("return mean,", "return x.mean(dim=1).mean() + 0 * mean,")], "mean over the samples"),
+        ("a part is missing", [("return mean, basis[:, :k] * scales, sigma2", "return basis[:, :k] * scales, sigma2")], "return mean, W, sigma2"),
+    ],
+    "a1.posterior": [
+        ("mean not subtracted", [("(x - mean) @", "x @")], "the mean of x has not been subtracted"),
+        ("least squares", [("W.T @ W + sigma2 * torch.eye(W.shape[1], dtype=W.dtype, device=W.device)", "W.T @ W")], "least squares"),
+        ("σ² missing in G", [("sigma2 * inverse", "inverse")], "σ² is missing as a factor"),
+        ("not inverted", [("sigma2 * inverse", "precision")], "the inverse is missing"),
+        ("matrix of ones for the identity", [("torch.eye(W.shape[1], dtype=W.dtype, device=W.device)", "torch.ones(W.shape[1], W.shape[1], dtype=W.dtype)")], "the identity matrix in the inverse"),
+        ("missing transpose", [("W.T @ W +", "W @ W +")], "a transpose is missing"),
+        ("in place", [("(x - mean) @", "x.sub_(mean) @")], "in-place operation"),
+        ("m transposed", [("return (x - mean) @ W @ inverse,", "return ((x - mean) @ W @ inverse).T,")], "samples are rows"),
+        ("a covariance for each feature", [("sigma2 * inverse", "W @ (sigma2 * inverse) @ W.T")], "between the k factors"),
+        ("only the means", [(", sigma2 * inverse", "")], "return m, G"),
+    ],
+    "a1.decorrelate": [
+        ("power −1", [("spectrum.sqrt()", "spectrum")], "the power is −1/2, not −1"),
+        ("rows of length 1", "def decorrelate(W):\n    return W / W.norm(dim=1, keepdim=True)", "must be orthogonal too"),
+        ("power +1/2", [("1 / spectrum.sqrt()", "spectrum.sqrt()")], "the power −1/2 is"),
+        ("one row after the other", "def decorrelate(W):\n    Q, R = torch.linalg.qr(W.T)\n    return (Q * R.diagonal().sign()).T", "favours the first"),
+        ("the root alone", [("root @ W", "root")], "on the left"),
+        ("flattened", [("root @ W", "(root @ W).flatten()")], "it keeps the shape"),
+    ],
+    "a1.newton_step": [
+        ("sum for mean in both", [(" / len(z)", ""), (".mean(dim=0)", ".sum(dim=0)")], "both terms are means"),
+        ("sum for mean", [(" / len(z)", "")], "it must be a mean"),
+        ("derivative of tanh", [("y.square()", "y.abs()")], "the square is missing"),
+        ("second term forgotten", [("return pull - (1 - y.square()).mean(dim=0)[:, None] * W", "return pull")], "is missing"),
+        ("second term added", [("pull -", "pull +")], "subtracted, not added"),
+        ("wrong sign", [("return pull - (1", "return -pull + (1")], "the sign is turned around"),
+        ("missing transpose", [("z @ W.T", "z @ W")], "sources are z @ W.T"),
+        ("in place", [("[:, None] * W", "[:, None] * W.mul_(1.5) / 1.5")], "in-place operation"),
+        ("flattened", [("return pull - (1 - y.square()).mean(dim=0)[:, None] * W", "return (pull - (1 - y.square()).mean(dim=0)[:, None] * W).sum(0)")], "a new row for each row"),
+    ],
+}  # fmt: skip

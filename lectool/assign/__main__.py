@@ -1,0 +1,50 @@
+r"""The command line: ``python -m lectool.assign release | grade``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from lectool.assign.grade import grade_all
+from lectool.assign.master import MarkerError
+from lectool.assign.release import release
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m lectool.assign")
+    commands = parser.add_subparsers(dest="command", required=True)
+    out = commands.add_parser("release", help="write student notebooks from masters")
+    out.add_argument("masters", nargs="+", type=Path)
+    out.add_argument("--to", type=Path, required=True, help="the folder of the student notebooks")
+    out.add_argument(
+        "--check", action="store_true", help="write nothing; fail where the folder is stale"
+    )
+    back = commands.add_parser("grade", help="run submissions and write points as CSV")
+    back.add_argument("master", type=Path)
+    back.add_argument("submissions", nargs="+", type=Path, help="notebooks, or folders of them")
+    back.add_argument("-o", "--output", type=Path, default=Path("grades.csv"))
+    back.add_argument("--timeout", type=float, default=60, help="seconds a cell may take")
+    back.add_argument("--seed", type=int, default=1, help="added to every seed of the checks")
+    back.add_argument("--workers", type=int, default=2, help="kernels at the same time")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "release":
+            return release(options.masters, options.to, check=options.check)
+        grade_all(
+            options.master,
+            options.submissions,
+            options.output,
+            timeout=options.timeout,
+            seed=options.seed,
+            workers=options.workers,
+        )
+    except (MarkerError, FileNotFoundError, ValueError) as error:
+        print(f"{error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; what was graded is kept, and the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,303 @@
+"""Grading: right, wrong, endless, crashing, stripped, duplicated, reordered and unreadable submissions."""
+
+import csv
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from lectool.assign import grade, grade_all, read
+from lectool.assign import master as masters
+from lectool.assign.__main__ import main
+from lectool.assign.master import student_notebook
+
+ROOT = Path(__file__).parents[2]
+A1 = sorted((ROOT / "assignments").glob("a01-*.ipynb"))[0]
+NAMES = ["a1.whiten", "a1.slow_features", "a1.decorrelate"]
+TIMEOUT = 10
+
+
+def short_master():
+    """Three exercises of assignment 1 and nothing that takes time."""
+    whole = read(A1)
+    cells = [new_code_cell("import torch\n\nfrom lectool.checks import check")]
+    for exercise in masters.exercises(whole):
+        if exercise.name in NAMES:
+            cells += [whole.cells[n] for n in (*exercise.cells, exercise.check)]
+    cells[2].metadata["points"] = 2
+    experiment = new_code_cell("raise RuntimeError('an experiment is not run')")
+    experiment.metadata["tags"] = ["experiment"]
+    cells.insert(3, experiment)
+    kernel = {"name": "python3", "display_name": "Python 3"}
+    return new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory):
+    path = tmp_path_factory.mktemp("master") / "a01-short.ipynb"
+    nbformat.write(short_master(), path)
+    return path
+
+
+def submission(master, *, damage=None, **answers):
+    """The master's student notebook, filled in; an answer replaces a solution, None leaves its stub."""
+    whole = read(master)
+    nb = student_notebook(whole)
+    for exercise in masters.exercises(whole):
+        name = exercise.name.split(".")[1]
+        for number in exercise.cells:
+            cell = next(c for c in nb.cells if c.id == whole.cells[number].id)
+            text = answers.get(name, masters.filled(whole.cells[number].source))
+            cell.source = cell.source if text is None else text
+    if damage:
+        damage(nb)
+    return nb
+
+
+ENDLESS = "def slow_features(z, k):\n    while True:\n        pass"
+STUBBORN = (
+    "def slow_features(z, k):\n    while True:\n        try:\n            while True:\n                pass\n"
+    "        except BaseException:\n            pass"
+)
+CRASH = "import os\n\n\ndef slow_features(z, k):\n    os._exit(1)"
+WRONG = "def slow_features(z, k):\n    return z[:, :k]"
+
+
+def strip(nb):
+    """As some front ends save: no ids, no metadata, other line ends."""
+    for cell in nb.cells:
+        cell.metadata = {}
+        cell.pop("id", None)
+        cell.source = (
+            cell.source.replace("\n", "\r\n") if cell.source.startswith("check") else cell.source
+        )
+    nb.metadata = {}
+    nb.nbformat_minor = 4
+
+
+def duplicate(nb):
+    """A second check, and the empty stub once more below the answer."""
+    stub = new_code_cell("def whiten(x):\n" + _stub(nb, "whiten"))
+    nb.cells.insert(3, new_code_cell(nb.cells[2].source))
+    nb.cells.insert(2, stub)
+
+
+def _stub(nb, name):
+    clean = student_notebook(read(nb.path))
+    return next(c.source for c in clean.cells if f"def {name}(" in c.source).split("\n", 1)[1]
+
+
+def reorder(nb):
+    nb.cells = nb.cells[::-1]
+
+
+def odd(nb):
+    """Cells that scream, ask, cannot be read: none of them an exercise."""
+    for source in (
+        "print('x' * 10_000_000)\nfor _ in range(5000):\n    print(_)",
+        "input('your name? ')",
+        "def broken(:",
+    ):
+        nb.cells.insert(1, new_code_cell(source))
+
+
+def tamper(nb):
+    nb.cells.insert(1, new_code_cell("def check(*a):\n    print('passed')"))
+
+
+def endless_cell(nb):
+    nb.cells.insert(1, new_code_cell("while True:\n    pass"))
+
+
+def dying_cell(nb):
+    nb.cells.insert(4, new_code_cell("import os\nos._exit(1)"))
+
+
+ALL = [2, 1, 1]
+CASES = {
+    "right": ({}, ALL, ""),
+    "empty": (dict.fromkeys(["whiten", "slow_features", "decorrelate"]), [0, 0, 0], ""),
+    "wrong": ({"slow_features": WRONG}, [2, 0, 1], ""),
+    "endless": ({"slow_features": ENDLESS}, [2, 0, 1], ""),
+    "stubborn": ({"slow_features": STUBBORN}, [2, 0, 1], ""),
+    "crashing": ({"slow_features": CRASH}, [2, 0, 1], ""),
+    "stripped": ({"damage": strip}, ALL, ""),
+    "duplicated": ({"damage": duplicate}, ALL, ""),
+    "reordered": ({"damage": reorder}, ALL, ""),
+    "odd cells": ({"damage": odd}, ALL, ""),
+    "tampered": ({"damage": tamper, "slow_features": WRONG}, [2, 0, 1], ""),
+    "endless cell": ({"damage": endless_cell}, ALL, "cell 2: longer than 10 s"),
+    "dying cell": ({"damage": dying_cell}, ALL, "cell 5: the kernel died"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def made(master, tmp_path):
+    def make(name):
+        answers, _, _ = CASES[name]
+        answers = dict(answers)
+        damage = answers.pop("damage", None)
+
+        def apply(nb):
+            nb.path = master
+            if damage:
+                damage(nb)
+            nb.pop("path")
+
+        path = tmp_path / f"{name}.ipynb"
+        path.write_text(json.dumps(submission(master, damage=apply, **answers)), "utf8")
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_submission(name, master, made):
+    result = grade(master, made(name), timeout=TIMEOUT, seed=3)
+    assert list(result.points) == NAMES
+    _, points, note = CASES[name]
+    assert list(result.points.values()) == points, result
+    assert note in " ".join(result.notes)
+    if name == "empty":
+        assert set(result.reports.values()) == {f"{n}: not filled in yet" for n in NAMES}
+    if name in ("endless", "stubborn"):
+        assert "longer than 10 s" in result.reports["a1.slow_features"]
+    if name == "crashing":
+        assert "the kernel died" in result.reports["a1.slow_features"]
+    if name == "wrong":
+        assert "likely: the eigenvectors" in result.reports["a1.slow_features"]
+
+
+def test_the_seed_is_another_one(master, made, tmp_path):
+    """An answer that knows the numbers of seed 0 fails at the grader's."""
+    nb = submission(
+        master,
+        whiten="def whiten(x):\n    from lectool.train import shifted\n    1 / shifted(-3)\n    return x",
+    )
+    path = tmp_path / "x.ipynb"
+    nbformat.write(nb, path)
+    assert "ZeroDivisionError" in grade(master, path, timeout=TIMEOUT, seed=3).reports["a1.whiten"]
+
+
+def test_the_whole_assignment(tmp_path):
+    path = tmp_path / "right.ipynb"
+    nbformat.write(submission(A1), path)
+    result = grade(A1, path, timeout=60)
+    assert set(result.points.values()) == {1.0} and not result.notes
+
+
+@pytest.mark.parametrize(
+    "text", ["", "not json", "[]", '{"cells": [], "metadata": {}, "nbformat": 2}']
+)
+def test_what_is_no_notebook_gets_no_points(text, master, tmp_path):
+    path = tmp_path / "anna.ipynb"
+    path.write_text(text)
+    result = grade(master, path)
+    assert result.total == 0 and "anna.ipynb: no notebook that can be read" in result.notes[0]
+
+
+# --- many submissions -----------------------------------------------------------------------------
+
+
+def table(path):
+    return list(csv.reader(path.read_text("utf8").splitlines()))
+
+
+@pytest.fixture
+def folder(master, made, tmp_path):
+    for name, case in {"anna": "right", "bert": "wrong", "class 2/cleo": "empty"}.items():
+        target = tmp_path / "all" / f"{name}.ipynb"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made(case).rename(target)
+    (tmp_path / "all" / "notes.txt").write_text("not a submission")
+    (tmp_path / "all" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "all" / ".ipynb_checkpoints" / "anna.ipynb").write_text("{}")
+    return tmp_path / "all"
+
+
+def test_a_table_that_grows_and_goes_on(master, folder, tmp_path, capsys, monkeypatch):
+    output = tmp_path / "out" / "grades.csv"
+    command = ["grade", str(master), str(folder), "-o", str(output), "--timeout", str(TIMEOUT)]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "[3/3]" in said and "bert: 2 of 3 exercises" in said
+    assert table(output) == [
+        ["student", *NAMES, "total", "notes"],
+        ["anna", "2", "1", "1", "4", ""],
+        ["bert", "2", "0", "1", "3", ""],
+        ["class 2/cleo", "0", "0", "0", "0", ""],
+    ]
+    first = output.read_text("utf8")
+
+    import sys
+
+    module = sys.modules["lectool.assign.grade"]
+    ran = []
+    monkeypatch.setattr(module, "grade", lambda *a, **k: ran.append(k["student"]) or 1 / 0)
+    assert main(command) == 0
+    assert ran == [] and output.read_text("utf8") == first
+    assert "3 of 3 were graded before" in capsys.readouterr().out
+
+    log = output.with_suffix(".jsonl")
+    lines = log.read_text("utf8").splitlines(keepends=True)
+    log.write_text("".join(lines[:2]) + lines[2][:50], "utf8")  # cut off while it was written
+    gone = json.loads(lines[2])["student"]
+    assert main(command) == 0
+    assert ran == [gone]
+    row = next(row for row in table(output) if row[0] == gone)
+    assert (
+        row[-1].startswith("NOT GRADED: ZeroDivisionError")
+        and len(log.read_text().splitlines()) == 2
+    )
+
+    ran.clear()
+    (folder / "anna.ipynb").write_text("{}")
+    main(command)
+    assert set(ran) == {"anna", gone}, "what has changed is graded anew, what was not graded too"
+    ran.clear()
+    main([*command, "--seed", "9"])
+    assert set(ran) == {"anna", "bert", "class 2/cleo"}
+
+
+def test_ctrl_c_keeps_what_was_graded(master, folder, tmp_path, capsys, monkeypatch):
+    import sys
+
+    module = sys.modules["lectool.assign.grade"]
+
+    def stand_in(master, path, *, student, **_):
+        if student == "bert":
+            raise KeyboardInterrupt
+        return module.Grade(student, dict.fromkeys(NAMES, 1.0))
+
+    monkeypatch.setattr(module, "grade", stand_in)
+    output = tmp_path / "grades.csv"
+    assert main(["grade", str(master), str(folder), "-o", str(output), "--workers", "1"]) == 130
+    assert "goes on" in capsys.readouterr().err
+    assert "anna" in [row[0] for row in table(output)]
+
+
+def test_formulas_in_names_are_harmless(master, tmp_path, monkeypatch):
+    path = tmp_path / "=1+1.ipynb"
+    path.write_text("{}")
+    output = tmp_path / "grades.csv"
+    grade_all(master, [path], output)
+    assert table(output)[1][0] == "'=1+1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere.ipynb"], "no such file"),
+        (["{master}", "{master}"], "two submissions are called"),
+        (["{empty}"], "no notebook in"),
+        (["{master}", "--timeout", "0"], "expected > 0"),
+    ],
+)
+def test_bad_calls_are_named(arguments, words, master, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    places = {"master": master, "empty": tmp_path / "empty"}
+    arguments = [a.format(**places) for a in arguments]
+    assert main(["grade", str(master), *arguments, "-o", str(tmp_path / "g.csv")]) == 2
+    assert words in capsys.readouterr().err
