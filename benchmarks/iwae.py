@@ -77,6 +77,7 @@ def with_pythae(x: torch.Tensor) -> float:
 
 def main() -> None:
     logging.disable(logging.WARNING)
+    os.environ["TQDM_DISABLE"] = "1"  # neither side draws a progress bar
     train.seed(0)
     x = torch.rand(N, 784)
     print(

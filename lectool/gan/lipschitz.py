@@ -266,7 +266,7 @@ def spectral_normalise(
     return net
 
 
-def settle(net: nn.Module, n_steps: int = 200) -> nn.Module:
+def settle(net: nn.Module, n_steps: int = 1000) -> nn.Module:
     r"""Brings every :class:`SpectralNorm` in the net up to date: one step an update lags behind moving weights."""
     for module in net.modules():
         if isinstance(module, nn.utils.parametrize.ParametrizationList):

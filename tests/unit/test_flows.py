@@ -559,6 +559,20 @@ def test_dequantised_bound_is_below_the_true_probability():
     assert bound < exact
 
 
+def test_learned_noise_is_paid_for_by_its_own_density():
+    """The estimate is log p(y) − log q(u | x) − d log levels, for the very noise that was drawn."""
+    torch.manual_seed(0)
+    model = Dequantized(flows.glow((1, 4, 4), n_steps=1, n_hidden=4), 4, VariationalNoise(1, 4, 4))
+    x = grey(5)
+    torch.manual_seed(1)
+    found = model.log_prob(x)
+    torch.manual_seed(1)
+    u, log_q = model.noise(x)
+    model.eval()
+    expected = model.flow.log_prob((x + u) / 4) - log_q - 16 * math.log(4)
+    torch.testing.assert_close(found, expected)
+
+
 def test_uniform_dequantisation_of_a_uniform_density_is_exact():
     class Uniform(Flow):
         def log_prob(self, x, context=None):

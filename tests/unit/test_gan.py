@@ -400,6 +400,8 @@ def test_with_a_reference_no_sample_depends_on_its_neighbours(norm):
     net = gan.WithReference(gan.DCGenerator(8, 4, lambda c: norm(c, 6)), torch.randn(6, 8))
     z = torch.randn(5, 8)
     torch.testing.assert_close(net(z)[:2], net(z[:2]), atol=1e-5, rtol=1e-4)
+    by_hand = net.net(torch.cat([net.reference, z]))[-5:]
+    torch.testing.assert_close(net(z), by_hand)
 
 
 def test_dcgan_shapes_and_ranges():
@@ -490,3 +492,21 @@ def test_the_averaged_generator_is_the_running_mean_of_its_weights():
         torch.testing.assert_close(p.detach(), m)
     with pytest.raises(ValueError, match="average"):
         gan.play(g, d, gan.NonSaturating(), data(), latent=2, average=1.0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [gan.Minimax, gan.NonSaturating, gan.Wasserstein, gan.Hinge, gan.LeastSquares, gan.Fisher]
+    + [lambda: gan.FDivergence("kl"), gan.MMD],
+)
+def test_losses_of_games_side_by_side_add_up(make):
+    real, fake = torch.randn(12, 3, 2), torch.randn(12, 3, 2) + 0.5
+    both, alone = make(), [make() for _ in range(3)]
+    torch.testing.assert_close(
+        both.discriminator_loss(real, fake),
+        sum(o.discriminator_loss(real[:, i], fake[:, i]) for i, o in enumerate(alone)),
+    )
+    torch.testing.assert_close(
+        both.generator_loss(fake, real),
+        sum(o.generator_loss(fake[:, i], real[:, i]) for i, o in enumerate(alone)),
+    )
