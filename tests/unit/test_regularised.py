@@ -168,7 +168,12 @@ def log_density(x: torch.Tensor, means: torch.Tensor, sd: float) -> torch.Tensor
 
 
 @settings(max_examples=25, deadline=None)
-@given(d=st.integers(1, 4), k=st.integers(1, 6), sd=st.floats(0.2, 3), seed=st.integers(0, 99))
+@given(
+    d=st.integers(1, 4),
+    k=st.integers(1, 6),
+    sd=st.floats(0.2, 3, allow_subnormal=False),
+    seed=st.integers(0, 99),
+)
 def test_score_is_the_gradient_of_the_log_density(d, k, sd, seed):
     means = normal(k, d, seed=seed)
     x = (2 * normal(7, d, seed=seed + 1)).requires_grad_()
@@ -177,7 +182,11 @@ def test_score_is_the_gradient_of_the_log_density(d, k, sd, seed):
 
 
 @settings(max_examples=25, deadline=None)
-@given(sd=st.floats(0.2, 2), sigma=st.floats(0.1, 2), seed=st.integers(0, 99))
+@given(
+    sd=st.floats(0.2, 2, allow_subnormal=False),
+    sigma=st.floats(0.1, 2, allow_subnormal=False),
+    seed=st.integers(0, 99),
+)
 def test_tweedie_the_best_denoiser_follows_the_noised_score(sd, sigma, seed):
     means, x_noisy = normal(5, 3, seed=seed), 2 * normal(9, 3, seed=seed + 1)
     step = sigma**2 * mixture_score(x_noisy, means, math.hypot(sd, sigma))
