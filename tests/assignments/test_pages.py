@@ -45,22 +45,6 @@ def site(request, tmp_path_factory):
     return request.param, folder / "_build" / "html"
 
 
-@pytest.fixture(scope="module")
-def browser():
-    sys.path.insert(0, str(ROOT / "_ext"))
-    from browser import find_chromium
-
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if (chromium := find_chromium()) is None:
-        pytest.skip("no Chromium is found")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield started
-        started.close()
-
-
 def page_of(path, site):
     return site / "assignments" / "student" / f"{path.stem}.html"
 

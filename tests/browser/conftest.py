@@ -14,10 +14,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SITE = Path(os.environ.get("LECTOOL_SITE") or ROOT / "_build" / "html")
-ARGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
 sys.path.insert(0, str(ROOT / "_ext"))
 
 
@@ -56,22 +52,6 @@ def site():
     if not (SITE / "index.html").exists():
         pytest.skip("there is no built site: run `make book` first, or set LECTOOL_SITE")
     return SITE
-
-
-@pytest.fixture(scope="session")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    from browser import find_chromium
-
-    path = find_chromium(install=False)
-    if path is None:
-        pytest.skip(
-            "no Chromium was found: put one on the PATH or run `playwright install chromium`"
-        )
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=ARGS)
-        yield chromium
-        chromium.close()
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
