@@ -285,6 +285,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="for test: also what has not changed")
     options = parser.parse_args(arguments)
     sys.stdout.reconfigure(line_buffering=True)
+    if folder := os.environ.get("LECTOOL_DATA"):  # notebooks run in a folder of their own
+        os.environ["LECTOOL_DATA"] = os.path.abspath(folder)
     try:
         match options.target:
             case "test":

@@ -69,6 +69,10 @@ def test_formulas_are_set(opened):
         opened.page.evaluate("MathJax.startup.promise")
         assert opened.page.locator(".bd-article .math mjx-container").count() >= formulas
         assert opened.page.locator("mjx-merror").all_text_contents() == []
+        cut = opened.page.locator(".bd-article div.math").evaluate_all(
+            "all => all.filter(e => e.scrollWidth > e.clientWidth + 2).map(e => e.closest('section').id)"
+        )
+        assert cut == [], "formulas wider than the page's column"
     left = opened.page.locator(".bd-article p, .bd-article li, .bd-article td").evaluate_all(
         "all => all.map(e => e.textContent).filter(t => /\\\\(frac|sum|lambda|mathbb|top)(?![a-z])|\\$\\$/.test(t))"
     )

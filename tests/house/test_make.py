@@ -285,3 +285,11 @@ def test_command_line_refuses_unknown_targets(capsys):
     with pytest.raises(SystemExit):
         stages.main(["all"])
     assert "invalid choice" in capsys.readouterr().err
+
+
+def test_a_relative_data_folder_counts_from_where_make_is_called(monkeypatch):
+    seen = []
+    monkeypatch.setenv("LECTOOL_DATA", "../data")
+    monkeypatch.setattr(stages, "bench", lambda: seen.append(os.environ["LECTOOL_DATA"]) or 0)
+    assert stages.main(["bench"]) == 0
+    assert seen == [os.path.abspath("../data")]
