@@ -33,6 +33,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal
 
 BUDGET = 90  # seconds that a chapter may take on two cores
+LARGER_BUDGETS = {"13": 120, "14": 120, "16": 120}  # chapters that train several games or flows
 BUDGET_OF_MASTERS = 60  # and an assignment with its solutions
 CELL_TIMEOUT = 600  # seconds
 SETTINGS = {"LECTOOL_SCALE": "quick", "LECTOOL_SEED": "0", "LECTOOL_DIGITS": "auto"}
@@ -68,7 +69,9 @@ def masters(root: Path = ROOT) -> list[Path]:
 
 
 def budget(path: Path) -> int:
-    return BUDGET_OF_MASTERS if path.parent.name == "assignments" else BUDGET
+    if path.parent.name == "assignments":
+        return BUDGET_OF_MASTERS
+    return LARGER_BUDGETS.get(path.name[:2], BUDGET)
 
 
 def _toc(root: Path) -> object:
@@ -421,9 +424,7 @@ def _times(output: Path) -> dict[str, float]:
 
 def _table(cache, paths: list[Path], ran: set[Path], output: Path, status: int) -> int:
     times = _times(output)
-    print(
-        f"\n{'notebook':<44}{'seconds':>9}   budget {BUDGET} s, assignments {BUDGET_OF_MASTERS} s"
-    )
+    print(f"\n{'notebook':<44}{'seconds':>9}{'budget':>8}")
     for path in paths:
         name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
         record = cached(cache, path, key(path))
@@ -434,14 +435,13 @@ def _table(cache, paths: list[Path], ran: set[Path], output: Path, status: int) 
                 if failed
                 else "not kept: not every cell was run, or its code or data changed meanwhile"
             )
-            print(f"{name:<44}{'–':>9}   {why}")
+            print(f"{name:<44}{'–':>9}{budget(path):>8}   {why}")
             status = status or 1
             continue
         seconds = times[path.name] = record.data["execution_seconds"]
         word = "executed" if path in ran else "unchanged, from the cache"
-        print(
-            f"{name:<44}{seconds:>9.1f}   {word}{', over the budget' if seconds > budget(path) else ''}"
-        )
+        over = ", over the budget" if seconds > budget(path) else ""
+        print(f"{name:<44}{seconds:>9.1f}{budget(path):>8}   {word}{over}")
     (output / "times.json").write_text(json.dumps(times, indent=1), "utf8")
     return status
 
