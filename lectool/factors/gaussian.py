@@ -8,7 +8,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from lectool.factors._shared import done, listed
-from lectool.pca import covariance, principal_axes, principal_axes_svd
+from lectool.pca import checked_mean, covariance, principal_axes, principal_axes_svd
 from lectool.train import check_data
 
 
@@ -262,14 +262,14 @@ class PPCA(LinearGaussian):
                 1 … d − 1, or the data have no variance outside k directions and
                 :math:`\sigma^2` is to be learned.
         """
-        check_data(x)
+        mean = checked_mean(x)
         n, d = x.shape
         k = self.n_components
         if not 1 <= k < d or n < 2:
             raise ValueError(
                 f"n_components is {k} for {n} samples of {d} numbers; expected 1 … {d - 1}, n ≥ 2"
             )
-        self.mean_ = x.mean(0)
+        self.mean_ = mean
         solve = principal_axes_svd if n < d else principal_axes
         axes, variances = solve(x, self.mean_)
         variances = variances * (n / (n - self.correction))

@@ -19,6 +19,7 @@ from lectool.pca import (
     Whitening,
     allocate_bits,
     alternating_least_squares,
+    checked_mean,
     quantize,
 )
 
@@ -497,3 +498,25 @@ def test_covariance_keeps_to_the_data_though_they_need_a_gradient_or_are_no_bloc
     expected = np.cov(x.numpy().T, bias=True)
     for same in (x.clone().requires_grad_(), x.T.contiguous().T, x.repeat(1, 2)[:, :6]):
         np.testing.assert_allclose(pca.covariance(same, same.detach().mean(0)).numpy(), expected)
+
+
+@pytest.mark.parametrize("n", [1, 127, 128, 20001])
+def test_checked_mean_is_the_mean_with_little_rounding(n):
+    x = 0.5 + torch.rand(n, 3, generator=torch.Generator().manual_seed(0))
+    for rows in (x, x.flip(1), torch.cat([x, x], 1)[:, ::2]):
+        assert (checked_mean(rows) - rows.double().mean(0)).abs().max() < 2e-7
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_checked_mean_sees_every_number(bad):
+    for row in (0, 130, 299):
+        x = torch.zeros(300, 2)
+        x[row, 1] = bad
+        with pytest.raises(ValueError, match="1 values that are NaN or infinite"):
+            checked_mean(x)
+    x[0, 1] = -bad
+    with pytest.raises(ValueError, match="2 values that are NaN or infinite"):
+        checked_mean(x)
+    huge = torch.full((300, 2), 3e38)
+    assert checked_mean(huge).shape == (2,), "finite numbers whose sum is not are no bad data"
