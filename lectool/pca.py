@@ -130,11 +130,14 @@ def covariance(x: Tensor, mean: Tensor) -> Tensor:
     subtracts two large numbers where the mean is large beside the spread: there the data are centred.
     """
     n, centre = len(x), mean.cpu().numpy().astype(float)
-    C = _gram(x) / n - np.outer(centre, centre)
-    if centre @ centre > 4 * C.trace():
+    some = x.detach()[:: max(1, n // 256)].cpu().numpy().astype(float)
+    spread = np.median(np.square(some - centre).sum(1))
+    if (
+        centre @ centre > 16 * spread
+    ):  # single precision: up to here the smallest eigenvalues keep three digits
         x = x.detach() - mean
-        left = x.mean(0).cpu().numpy().astype(float)  # what rounding has left of the mean
-        C = _gram(x) / n - np.outer(left, left)
+        centre = x.mean(0).cpu().numpy().astype(float)  # what rounding has left of the mean
+    C = _gram(x) / n - np.outer(centre, centre)
     return torch.from_numpy(C)
 
 
