@@ -72,8 +72,8 @@ class FlowVAE(VAE):
         self.flow = flow
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> FlowPosterior:
-        a = self.encoder(x if c is None else torch.cat([x, c], -1))
-        return FlowPosterior(self.posterior(a), self.flow, a)
+        q0 = super().encode(x, c)
+        return FlowPosterior(q0, self.flow, q0.numbers)
 
     def terms(
         self,
@@ -87,16 +87,3 @@ class FlowVAE(VAE):
         z, log_q = q.sample_with_log_prob(generator=generator)
         kl = log_q - self.prior.log_prob(z, c)
         return self.likelihood.log_prob(self.output(z, c), x), kl[:, None]
-
-    def log_weights(
-        self,
-        x: Tensor,
-        k: int,
-        c: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        q: FlowPosterior | None = None,
-    ) -> Tensor:
-        q = self.encode(x, c) if q is None else q
-        z, log_q = q.sample_with_log_prob(k, generator)
-        log_joint = self.likelihood.log_prob(self.output(z, c), x) + self.prior.log_prob(z, c)
-        return log_joint - log_q

@@ -216,6 +216,13 @@ class Posterior:
         squares = self.standardize(z).square().sum(-1)
         return -0.5 * (squares + z.shape[-1] * LOG_2PI) - self.log_scale.sum(-1)
 
+    def sample_with_log_prob(
+        self, k: int | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        r"""Draws z as ``sample`` does, and their log q(z | x), shape (n,) or (k, n)."""
+        z = self.sample(k, generator)
+        return z, self.log_prob(z)
+
     def entropy(self) -> Tensor:
         r""":math:`-E_q[\log q]`, shape (n,)."""
         return self.log_scale.sum(-1) + 0.5 * self.mean.shape[-1] * (1 + LOG_2PI)

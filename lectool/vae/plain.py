@@ -150,9 +150,9 @@ class VAE(nn.Module):
     ) -> Tensor:
         r""":math:`\log p(x, z_i) - \log q(z_i \mid x)` for k draws :math:`z_i \sim q(z \mid x)`, shape (k, n)."""
         q = self.encode(x, c) if q is None else q
-        z = q.sample(_draws(k), generator)
+        z, log_q = q.sample_with_log_prob(_draws(k), generator)
         log_joint = self.likelihood.log_prob(self.output(z, c), x) + self.prior.log_prob(z, c)
-        return log_joint - q.log_prob(z)
+        return log_joint - log_q
 
     def elbo(
         self,
