@@ -177,11 +177,12 @@ class DiscreteVAE(nn.Module):
         costs = self.cost(x, z[:, None].expand(-1, len(x), -1, -1))
         return (log_q_z.exp() * costs).sum(0)
 
-    def draw(self, log_q: Tensor) -> Tensor:
-        r"""One-hot draws from q, shape (n_draws, n, m, K)."""
+    def draw(self, log_q: Tensor, n_draws: int | None = None) -> Tensor:
+        r"""One-hot draws from q, shape (n_draws, n, m, K); as many as in training where ``None``."""
+        n_draws = self.n_draws if n_draws is None else n_draws
         flat = log_q.detach().exp().reshape(-1, self.K)
-        indices = torch.multinomial(flat, self.n_draws, replacement=True)
-        return self.one_hot(indices.T.reshape(self.n_draws, *log_q.shape[:2]))
+        indices = torch.multinomial(flat, n_draws, replacement=True)
+        return self.one_hot(indices.T.reshape(n_draws, *log_q.shape[:2]))
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:
         r"""The terms ``loss``, ``reconstruction`` and ``kl`` in nats, means over the batch.
@@ -222,6 +223,4 @@ class DiscreteVAE(nn.Module):
         if n_draws < 1:
             raise ValueError(f"n_draws is {n_draws}; expected ≥ 1")
         log_q = self.encode(x)
-        indices = torch.multinomial(log_q.exp().reshape(-1, self.K), n_draws, replacement=True)
-        z = self.one_hot(indices.T.reshape(n_draws, len(x), self.m))
-        return -self.cost(x, z).mean(0) - self.kl(log_q)
+        return -self.cost(x, self.draw(log_q, n_draws)).mean(0) - self.kl(log_q)

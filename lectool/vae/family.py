@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lectool.metrics import squared_mmd
 from lectool.nets import mlp
-from lectool.vae.parts import LOG_2PI, Posterior
+from lectool.vae.parts import DiagonalGaussian, Posterior
 from lectool.vae.plain import VAE
 
 __all__ = [
@@ -97,26 +97,23 @@ class ConditionalNormal(nn.Module):
         nn.init.zeros_(self.numbers.weight)
         nn.init.zeros_(self.numbers.bias)
 
-    def moments(self, c: Tensor) -> tuple[Tensor, Tensor]:
-        r"""m(c) and :math:`\log s^2(c)`, shape (n, k) each."""
-        return self.numbers(c).chunk(2, -1)
+    def given(self, c: Tensor) -> DiagonalGaussian:
+        r"""p(z | c), one for each row of c."""
+        return DiagonalGaussian(self.numbers(c))
 
     def log_prob(self, z: Tensor, c: Tensor) -> Tensor:
         r"""log p(z | c), shape (…, n)."""
-        m, log_s2 = self.moments(c)
-        return -0.5 * ((z - m).square() / log_s2.exp() + log_s2 + LOG_2PI).sum(-1)
+        return self.given(c).log_prob(z)
 
     def sample(self, n: int, c: Tensor, generator: torch.Generator | None = None) -> Tensor:
         r"""Codes, shape (n, k), one for each row of c."""
-        m, log_s2 = self.moments(c.expand(n, -1))
-        noise = torch.randn(m.shape, dtype=m.dtype, device=m.device, generator=generator)
-        return m + (0.5 * log_s2).exp() * noise
+        return self.given(c.expand(n, -1)).sample(generator=generator)
 
     def kl_terms(self, q: Posterior, c: Tensor) -> Tensor:
         r""":math:`\mathrm{KL}(q \Vert p)` by coordinate, in nats, shape (n, k), for a diagonal q."""
-        m, log_s2 = self.moments(c)
-        ratio = (q.variance + (q.mean - m).square()) / log_s2.exp()
-        return 0.5 * (ratio - 1 + log_s2) - q.log_scale
+        p = self.given(c)
+        ratio = (q.variance + (q.mean - p.mean).square()) / p.variance
+        return 0.5 * (ratio - 1 + p.log_variance) - q.log_scale
 
 
 class ConditionalVAE(VAE):

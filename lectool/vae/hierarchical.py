@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lectool.nets import mlp
 from lectool.train import check_data
-from lectool.vae.parts import DiagonalGaussian
+from lectool.vae.parts import LOG_2PI, DiagonalGaussian
 
 __all__ = ["HierarchicalVAE", "TopDownVAE", "residual_kl"]
 
@@ -65,8 +65,7 @@ class HierarchicalVAE(nn.Module):
             log_q.append(q.log_prob(z[-1]))
         log_p = [DiagonalGaussian(net(above)).log_prob(own)
                  for net, own, above in zip(self.down[1:], z[1:-1], z[2:], strict=True)]  # fmt: skip
-        top = z[-1]
-        log_p.append(-0.5 * (top.square() + math.log(2 * math.pi)).sum(-1))
+        log_p.append(-0.5 * (z[-1].square() + LOG_2PI).sum(-1))
         log_x = _log_bernoulli(self.down[0](z[1]), x)
         return log_x, torch.stack(log_q) - torch.stack(log_p)
 
