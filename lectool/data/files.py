@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lectool.data.generated import drawn_faces
-from lectool.train import shifted
+from lectool.train import generator, shifted
 
 __all__ = [
     "Digits",
@@ -426,7 +426,7 @@ def patches(n: int, *, size: int = 16, seed: int = 0) -> Tensor:
     if n < 1 or not 1 <= size <= 400:
         raise ValueError(f"n is {n}, size is {size}; expected n ≥ 1 and size in 1 … 400")
     grey = torch.as_tensor(np.stack(load_sample_images().images), dtype=torch.float32).mean(3) / 255
-    rng = torch.Generator().manual_seed(shifted(seed))
+    rng = generator(seed)
     which, top, left = (
         torch.randint(high, (n, 1, 1), generator=rng) for high in (len(grey), *places(grey, size))
     )
@@ -466,7 +466,7 @@ def variance_mnist(
     if not 0 <= background < 1:
         raise ValueError(f"background is {background}; expected a variance in [0, 1)")
     images = digits(n_train, n_test)
-    rng = torch.Generator().manual_seed(shifted(seed))
+    rng = generator(seed)
 
     def draw(grey: Tensor) -> Tensor:
         sd = (background + (1 - background) * grey.square()).sqrt()

@@ -3,7 +3,7 @@ r"""Data sets made here, by a formula and a seed: curves, mixed signals, moving 
 import torch
 from torch import Tensor
 
-from lectool.train import shifted
+from lectool.train import generator
 
 __all__ = ["drawn_faces", "moving_shape", "shapes", "spiral", "three_signals"]
 
@@ -28,7 +28,7 @@ def spiral(
     """
     if n < 1 or noise < 0:
         raise ValueError(f"n is {n}, noise is {noise}; expected n ≥ 1 and noise ≥ 0")
-    rng = torch.Generator().manual_seed(shifted(seed))
+    rng = generator(seed)
     t = torch.rand(n, generator=rng)
     angle, radius = 2 * torch.pi * turns * t, 0.25 + 0.75 * t
     x = torch.stack([radius * angle.cos(), radius * angle.sin()], 1)
@@ -52,7 +52,7 @@ def three_signals(n: int = 2000, *, noise: float = 0.2, seed: int = 0) -> tuple[
     """
     if n < 2 or noise < 0:
         raise ValueError(f"n is {n}, noise is {noise}; expected n ≥ 2 and noise ≥ 0")
-    rng = torch.Generator().manual_seed(shifted(seed))
+    rng = generator(seed)
     t = torch.linspace(0, 8, n, dtype=torch.float64)
     clean = torch.stack([(2 * t).sin(), (3 * t).sin().sign(), 2 * (t % 1) - 1], 1)
     sources = clean + noise * torch.randn(n, 3, generator=rng, dtype=torch.float64)
@@ -81,7 +81,7 @@ def moving_shape(
         raise ValueError(
             f"n, size, stripes are {n}, {size}, {stripes}; expected n ≥ 2, size ≥ 4, stripes ≥ 0"
         )
-    rng = torch.Generator().manual_seed(shifted(seed))
+    rng = generator(seed)
     speed = torch.tensor([0.061, 0.043]) * (1 + 0.2 * torch.rand(2, generator=rng))
     start = 2 * torch.pi * torch.rand(2, generator=rng)
     places = torch.sin(speed * torch.arange(n)[:, None] + start)
