@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lectool.checks.trial import Trial
+from lectool.checks.trial import Trial, off_diagonal
 
 __all__ = ["decorrelate", "newton_step", "posterior", "ppca", "slow_features", "whiten"]
 
@@ -24,10 +24,6 @@ def rotation(t: Trial, d: int, seed: int = 0) -> Tensor:
 
 def covariance(z: Tensor) -> Tensor:
     return (z - z.mean(0)).T @ (z - z.mean(0)) / len(z)
-
-
-def off_diagonal(c: Tensor) -> Tensor:
-    return c[~torch.eye(len(c), dtype=torch.bool)]
 
 
 def whiten(t: Trial, f: Callable) -> None:
@@ -132,16 +128,7 @@ def ppca(t: Trial, f: Callable) -> None:
     n, k, spread = 400, 2, torch.tensor([5.0, 3.0, 1.2, 0.8, 0.4], dtype=torch.float64)
     Q, mean = rotation(t, 5), 3 + t.randn(5, seed=1)
     x = (waves(n, [3, 7, 5, 11, 2]) * spread.sqrt()) @ Q.T + mean
-    answer = t.run(f, x, k)
-    t.holds(
-        "it returns mean, W and sigma2",
-        isinstance(answer, tuple) and len(answer) == 3,
-        expected="a tuple of three",
-        came=f"{type(answer).__name__}",
-        mistake="return mean, W, sigma2",
-        stop=True,
-    )
-    mu, W, sigma2 = answer
+    mu, W, sigma2 = t.parts(t.run(f, x, k), "mean", "W", "sigma2")
     t.near(
         "the mean is that of the data",
         mu,
@@ -216,15 +203,7 @@ def posterior(t: Trial, f: Callable) -> None:
     W[0] = 2.0
     x = mean + torch.tensor([[0.9, 0.0, 0.0], [0.0, 4.0, -4.0]], dtype=torch.float64)
     answer = t.run(f, x, mean, W, 0.5, untouched="the data that were handed in stay as they were")
-    t.holds(
-        "it returns m and G",
-        isinstance(answer, tuple) and len(answer) == 2,
-        expected="a tuple of two",
-        came=f"{type(answer).__name__}",
-        mistake="return m, G",
-        stop=True,
-    )
-    m, G = answer
+    m, G = t.parts(answer, "m", "G")
     t.shape(
         "m has a row a sample, a column a factor", m, 2, 1, mistake="transposed: samples are rows"
     )

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lectool.checks.trial import Trial
+from lectool.checks.trial import Trial, gradients, off_diagonal
 
 __all__ = [
     "bottleneck_loss",
@@ -79,10 +79,9 @@ def variance_images(t: Trial, f: Callable) -> None:
             (True, "standard deviation √(b + (1 − b) g²), times standard normal numbers"),
         ],
     )
-    c = torch.corrcoef(x[:, 1:].T)
     t.near(
         "pixels are independent of each other",
-        c[~torch.eye(3, dtype=torch.bool)],
+        off_diagonal(torch.corrcoef(x[:, 1:].T)),
         0.0,
         tol=5 / n**0.5,
         mistake="one draw for each pixel of each image: torch.randn of the shape of the images",
@@ -124,9 +123,7 @@ def bottleneck_loss(t: Trial, f: Callable) -> None:
         mistake="decoder(encoder(x)), in this order",
     )
     value = t.run(f, lambda v: v + shift, lambda z: z + step, x)
-    grad = None
-    if value.requires_grad:
-        (grad,) = torch.autograd.grad(value, shift, allow_unused=True)
+    (grad,) = gradients(value, shift)
     t.holds(
         "the gradient reaches the encoder",
         grad is not None and abs(float(grad) - 24) < 1e-6,
@@ -189,10 +186,9 @@ def denoising_loss(t: Trial, f: Callable) -> None:
         ],
     )
     noise = mirror.seen[-1] - x
-    correlations = torch.corrcoef(noise.T)
     t.near(
         "every pixel has a noise of its own",
-        correlations[~torch.eye(d, dtype=torch.bool)],
+        off_diagonal(torch.corrcoef(noise.T)),
         0.0,
         tol=5 / n**0.5,
         mistake="one draw for each number of x: torch.randn of the shape of x",
@@ -249,16 +245,14 @@ def sample_code(t: Trial, f: Callable) -> None:
     )
     small = t.randn(3, 2, seed=1).requires_grad_(), t.randn(3, 2, seed=2).requires_grad_()
     z = t.run(f, *small, t.rng(1))
-    grads = [None, None]
-    if z.requires_grad:
-        grads = torch.autograd.grad(z.sum(), small, allow_unused=True)
+    grads = gradients(z.sum(), *small)
     t.holds(
         "the gradient passes through the draw: ∂z/∂mean = 1, ∂z/∂(log σ²) = ½ (z − mean)",
         all(g is not None for g in grads)
         and torch.allclose(grads[0], torch.ones(3, 2).to(grads[0]))
         and torch.allclose(grads[1], 0.5 * (z - small[0])),
         expected="both",
-        came="no gradient" if None in [*grads] else "another gradient",
+        came="no gradient" if None in grads else "another gradient",
         mistake="draw ε outside of the graph and compute z from it; sample(), torch.normal and detach() cut it off",
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from lectool.checks.trial import Trial
+from lectool.checks.trial import Trial, gradients
 
 __all__ = ["active_units", "beta_loss", "cholesky", "draw", "full_kl", "importance_bound"]
 
@@ -48,7 +48,7 @@ def cholesky(t: Trial, f: Callable) -> None:
         tol=1e-6,
         mistake="only the diagonal is exponentiated; correlations may be negative",
     )
-    (grad,) = torch.autograd.grad(L.sum(), raw, allow_unused=True) if L.requires_grad else (None,)
+    (grad,) = gradients(L.sum(), raw)
     t.holds(
         "gradients reach all raw numbers",
         grad is not None and bool((grad != 0).all()),
@@ -91,10 +91,9 @@ def draw(t: Trial, f: Callable) -> None:
     )
     small = t.randn(5, 2, seed=1).requires_grad_(), t.randn(5, 2, 2, seed=2).requires_grad_()
     z = t.run(f, *small, t.rng(1))
-    grads = torch.autograd.grad(z.sum(), small, allow_unused=True) if z.requires_grad else [None]
     t.holds(
         "gradients reach mean and L",
-        all(g is not None for g in grads),
+        all(g is not None for g in gradients(z.sum(), *small)),
         expected="both",
         came="none for one of them",
         mistake="draw ε first and compute z from it; sample() and detach() cut the gradient off",

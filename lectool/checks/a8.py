@@ -23,18 +23,6 @@ def some_net(t: Trial, half: int, seed: int) -> Callable:
     return lambda h: 0.4 * torch.tanh(h @ A) @ B
 
 
-def pair(t: Trial, answer: object, names: str) -> tuple:
-    t.holds(
-        f"it returns {names}",
-        isinstance(answer, tuple) and len(answer) == 2,
-        expected="a tuple of two",
-        came=type(answer).__name__,
-        mistake=f"return {names}",
-        stop=True,
-    )
-    return answer
-
-
 def true_log_det(f: Callable, x: Tensor) -> Tensor:
     r"""By automatic differentiation, sample by sample."""
     each = [torch.autograd.functional.jacobian(lambda v: f(v[None])[0][0], row) for row in x]
@@ -44,7 +32,7 @@ def true_log_det(f: Callable, x: Tensor) -> Tensor:
 def coupling(t: Trial, f: Callable) -> None:
     x = torch.tensor([[1.0, 2.0, 3.0, 4.0], [0.0, 0.0, -1.0, 1.0]], dtype=torch.float64)
     net = constant(math.log(2.0), 1.0, 2)
-    y, log_det = pair(t, t.run(f, x, net, untouched="x stays as it was"), "y, log_det")
+    y, log_det = t.parts(t.run(f, x, net, untouched="x stays as it was"), "y", "log_det")
     t.shape(
         "y has the shape of x", y, 2, 4, mistake="put the two halves together: torch.cat(…, dim=1)"
     )
@@ -148,7 +136,7 @@ def coupling_inverse(t: Trial, f: Callable, coupling: Callable) -> None:
 def flow(t: Trial, f: Callable) -> None:
     x = t.randn(3, 4)
     nets = [some_net(t, 2, 10 * j) for j in range(1, 4)]
-    z, log_det = pair(t, t.run(f, x, nets, untouched="x stays as it was"), "z, log_det")
+    z, log_det = t.parts(t.run(f, x, nets, untouched="x stays as it was"), "z", "log_det")
     t.shape("z has the shape of x", z, 3, 4)
     t.shape("one log-determinant for each sample", log_det, 3)
     zero, _ = t.run(f, x, [constant(0.0, 0.0, 2)])

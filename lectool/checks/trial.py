@@ -179,6 +179,18 @@ class Trial:
             stop=True,
         )
 
+    def parts(self, answer: Any, *names: str) -> tuple:
+        r"""A tuple of as many parts as there are names; the trial ends where it is none."""
+        self.holds(
+            f"it returns {', '.join(names)}",
+            isinstance(answer, tuple) and len(answer) == len(names),
+            expected=f"a tuple of {len(names)}",
+            came=type(answer).__name__,
+            mistake=f"return {', '.join(names)}",
+            stop=True,
+        )
+        return answer
+
     def finite(self, sentence: str, value: Tensor, *, mistake: Mistakes = "") -> None:
         r"""Neither NaN nor infinite; the trial ends where a number is."""
         n_bad = int((~torch.isfinite(value)).sum())
@@ -250,6 +262,18 @@ class Trial:
 
     def _raised(self, came: str, mistake: str) -> None:
         self.holds("it runs", False, expected="a result", came=came, mistake=mistake, stop=True)
+
+
+def gradients(value: Tensor, *inputs: Tensor) -> tuple[Tensor | None, ...]:
+    r"""Of one number in each of the inputs; None for an input that it does not depend on."""
+    if not value.requires_grad:
+        return (None,) * len(inputs)
+    return torch.autograd.grad(value, inputs, allow_unused=True)
+
+
+def off_diagonal(square: Tensor) -> Tensor:
+    r"""The entries of a matrix beside its diagonal."""
+    return square[~torch.eye(len(square), dtype=torch.bool)]
 
 
 def judge(name: str, *answers: Any) -> Report:
