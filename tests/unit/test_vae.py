@@ -93,6 +93,14 @@ def test_the_exact_posterior_closes_the_gap():
     torch.testing.assert_close(log_w, exact.log_prob(x).expand(3, 50), atol=1e-4, rtol=0)
 
 
+def test_samples_of_the_model_come_from_its_density():
+    model, exact = linear_gaussian()
+    with torch.no_grad():
+        x = model.sample(40000, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(x.mean(0), exact.mean, atol=0.06, rtol=0)
+    torch.testing.assert_close(torch.cov(x.T), exact.covariance_matrix, atol=0.15, rtol=0.03)
+
+
 def test_loss_trains_by_the_house_loop_with_and_without_condition():
     train.seed(0)
     x, c = (torch.rand(200, 12) < 0.3).float(), torch.eye(2)[torch.arange(200) % 2]
@@ -160,6 +168,8 @@ def test_a_likelihood_draws_what_it_describes(part):
         torch.testing.assert_close(x.var(0), part.moments(a)[1][0], atol=0.05, rtol=0.05)
     if isinstance(part, vae.Gaussian):
         torch.testing.assert_close(x.std(0), torch.full((d,), 0.5), atol=0.02, rtol=0)
+    if isinstance(part, vae.Bernoulli):
+        assert set(x.unique().tolist()) == {0.0, 1.0}
 
 
 def test_binarize_draws_pixels_with_their_grey_values():
@@ -209,6 +219,10 @@ def test_free_nats_are_a_floor_under_each_coordinate():
     kl = terms["loss"] - terms["reconstruction"]
     (slope,) = torch.autograd.grad(kl, model.encoder[0].bias)
     torch.testing.assert_close(slope, torch.tensor([0.0, 2.0, 0.0, 0.0]))  # none below the floor
+    q = DiagonalGaussian(torch.tensor([[0.0, 0, 0, 0], [2.0, 0, 0, 0]]))  # KL 0 and 2: a mean of 1
+    terms = model.loss(x[:2], q=q)
+    penalty = (terms["loss"] - terms["reconstruction"]).item()
+    assert penalty == pytest.approx(1.4, abs=1e-5)  # the floor is under the batch's mean
 
 
 def test_float64_stays_and_generators_repeat():
@@ -278,6 +292,26 @@ def test_gradient_estimators_are_unbiased(estimator):
     assert z_scores.abs().max() < 3
 
 
+def test_a_baseline_is_the_mean_over_the_other_draws():
+    model, density = linear_gaussian()
+    x, a = density.sample((1,)), torch.tensor([[0.3, -0.5, -1.0, -0.4]])
+
+    def log_joint(z):
+        return model.likelihood.log_prob(model.output(z), x) + model.prior.log_prob(z)
+
+    found = vae.elbo_gradients(
+        log_joint, DiagonalGaussian, a, 3, "score with baseline", torch.Generator().manual_seed(3)
+    )
+    rows = a.expand(3, -1).clone().requires_grad_()
+    q = DiagonalGaussian(rows)
+    z = q.sample(generator=torch.Generator().manual_seed(3)).detach()
+    (slopes,) = torch.autograd.grad(q.log_prob(z).sum(), rows)
+    f = (log_joint(z) - q.log_prob(z)).detach()
+    for i in range(3):
+        others = (f[(i + 1) % 3] + f[(i + 2) % 3]) / 2
+        torch.testing.assert_close(found[i], (f[i] - others) * slopes[i])
+
+
 def test_gradient_estimators_differ_in_variance():
     model, density = linear_gaussian()
     x = density.sample((1,))
@@ -309,6 +343,19 @@ def test_refine_finds_the_best_member_of_each_family():
     mean = mean / model.likelihood.sigma.item() ** 2
     torch.testing.assert_close(narrow.mean, mean, atol=0.1, rtol=0)
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_refine_starts_at_the_encoder_and_its_steps_fall():
+    model, density = linear_gaussian()
+    x = 100 + density.sample((6,))  # far out: every slope keeps its sign
+    start = model.encode(x)
+    assert torch.equal(vae.refine(model, x, steps=1, lr=1e-30).numbers, start.numbers)
+    other = vae.refine(model, x, steps=1, lr=1e-30, posterior=DiagonalGaussian)
+    torch.testing.assert_close(other.mean, start.mean)
+    torch.testing.assert_close(other.variance, start.variance)
+    model.encoder.weight.data.zero_()
+    moved = (vae.refine(model, x, steps=2, lr=0.01).mean - model.encode(x).mean).abs()
+    torch.testing.assert_close(moved, torch.full((6, 2), 0.015), atol=2e-4, rtol=0)
 
 
 def test_a_table_of_posteriors_learns_without_the_encoder():

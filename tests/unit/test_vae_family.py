@@ -179,6 +179,10 @@ def test_wae_loss_is_reconstruction_and_penalty():
     plain = vae.WAE.mlp([6, 8, 2], posterior=vae.Point, penalty=vae.MMDPenalty(), lam=0)
     terms = plain.loss(x)
     torch.testing.assert_close(terms["loss"], terms["reconstruction"])
+    against = vae.WAE.mlp([6, 8, 2], posterior=vae.Point, penalty=vae.CriticPenalty(2), lam=3.0)
+    terms = against.loss(x)
+    expected = terms["reconstruction"] + 3 * terms["penalty"] + terms["critic"]
+    torch.testing.assert_close(terms["loss"], expected)  # λ does not weigh the critic's own cost
 
 
 def test_critic_and_encoder_get_their_own_gradients():
@@ -258,6 +262,29 @@ def test_exact_terms_by_enumeration():
     bound = model.elbo(x, 4000)
     torch.testing.assert_close(bound, (-expected - kl).detach(), atol=0.1, rtol=0)
     assert (bound < evidence.log()).all()
+    torch.manual_seed(1)
+    bound = model.elbo(x, 5)
+    torch.manual_seed(1)
+    z = model.draw(model.encode(x), 5)
+    assert z.shape == (5, 4, 2, 3) and torch.equal(z.sum(-1), torch.ones(5, 4, 2).double())
+    a, many = model.decoder(z.flatten(2)), x.expand(5, -1, -1)
+    log_x = -F.binary_cross_entropy_with_logits(a, many, reduction="none").sum(2)
+    torch.testing.assert_close(bound, (log_x.mean(0) - kl).detach())
+
+
+def test_codes_are_read_off_the_likeliest_categories_and_drawn_from_the_uniform_prior():
+    model = vae.DiscreteVAE(nn.Linear(6, 6), nn.Linear(6, 6), 2, 3)
+    with torch.no_grad():
+        for net, scale in ((model.encoder, 1.0), (model.decoder, 40.0)):
+            net.weight.copy_(scale * torch.eye(6))
+            net.bias.fill_(-scale / 2)
+    x = torch.tensor([[0.2, 0.9, 0.1, 0.3, 0.2, 0.6]])
+    codes = torch.tensor([[0.0, 1, 0, 0, 0, 1]])
+    torch.testing.assert_close(model.reconstruct(x), codes, atol=1e-6, rtol=0)
+    drawn = model.sample(9000, torch.Generator().manual_seed(0)).round()
+    which = drawn[:, :3].argmax(1) * 3 + drawn[:, 3:].argmax(1)
+    shares = torch.bincount(which, minlength=9) / 9000
+    torch.testing.assert_close(shares, torch.full((9,), 1 / 9), atol=0.015, rtol=0)
 
 
 @pytest.mark.parametrize(("baseline", "n_draws"), [(None, 1), ("mean", 1), ("others", 3)])
@@ -299,6 +326,11 @@ def test_running_mean_uses_earlier_batches_only():
     model.eval()
     model.loss(x)
     assert model.mean_cost == 6
+    model.train()
+    for _ in range(40):
+        model._baseline(torch.full((1, 5), 6.0))
+    model._baseline(torch.full((1, 5), 26.0))
+    assert model.mean_cost == 7  # old batches fade: the last one counts a twentieth
 
 
 def test_loss_value_is_not_touched_by_the_score_term():
@@ -432,6 +464,22 @@ def test_restart_starts_from_data_and_revives_dead_codes():
     assert torch.equal(before, found.codebook)
 
 
+@pytest.mark.parametrize(("count", "dead"), [(0.02, False), (0.005, True)])
+def test_a_code_is_dead_below_a_hundredth_of_the_mean_use(count, dead):
+    train.seed(0)
+    quantizer = vae.VectorQuantizer(3, 2, decay=0.99, restart=True)
+    with torch.no_grad():
+        quantizer.codebook.copy_(torch.tensor([[0.0, 0.0], [6.0, 0.0], [90.0, 90.0]]))
+        quantizer.counts.copy_(torch.tensor([1.0, 1.0, count]))
+        quantizer.sums.copy_(quantizer.codebook * quantizer.counts[:, None])
+        quantizer.started.fill_(True)
+    z = torch.tensor([[0.0, 0.0], [6.0, 0.0]])
+    quantizer(z)
+    moved = (quantizer.codebook[2] - 90).abs().max() > 1e-3
+    assert moved == dead
+    assert not dead or (quantizer.codebook[2] == z).all(1).any()
+
+
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=60))
 @settings(deadline=None, max_examples=60)
 def test_perplexity_lies_between_1_and_the_number_of_codes(values):
@@ -556,6 +604,24 @@ def test_layers_agree_with_closed_forms():
     torch.testing.assert_close(bound, exact - sum(truth), atol=0.4, rtol=0)
 
 
+def test_layers_are_drawn_one_from_the_other():
+    train.seed(0)
+    model = vae.HierarchicalVAE(6, [2, 2], [4, 4]).double()
+    x = bits(5, 6).double()
+    with torch.no_grad():
+        for net in [*model.up, model.down[1]]:
+            net[-1].bias[2:] = -60.0  # no variance: each draw is a mean
+            net[-1].weight[2:] = 0.0
+        z = model.encode(x)
+        torch.testing.assert_close(z[0], model.up[0](x)[:, :2])
+        torch.testing.assert_close(z[1], model.up[1](z[0])[:, :2])
+        found = model.sample(7, torch.Generator().manual_seed(1))
+        rng = torch.Generator().manual_seed(1)
+        top = torch.randn(7, 2, dtype=torch.float64, generator=rng)
+        expected = torch.sigmoid(model.down[0](model.down[1](top)[:, :2]))
+        torch.testing.assert_close(found, expected)
+
+
 def test_one_layer_is_the_plain_vae():
     train.seed(0)
     model = vae.HierarchicalVAE(6, [2], [4])
@@ -584,7 +650,10 @@ def test_top_down_bound_by_hand():
     torch.manual_seed(3)
     bound = model.elbo(x)
     torch.manual_seed(3)
-    h, s, total = model.features(x), model.start.expand(4, -1), 0.0
+    h = [model.first(x)]
+    for net in model.up:
+        h.append(h[-1] + net(h[-1].clamp(min=0)))
+    h, s, total = h[1:], model.start.expand(4, -1), 0.0
     for layer, k in ((1, 3), (0, 2)):
         mean, log_sigma = model.prior[layer](s).chunk(2, 1)
         shift, log_r = model.residual[layer](torch.cat([s, h[layer]], 1)).chunk(2, 1)
