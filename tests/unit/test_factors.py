@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import scipy.stats
@@ -448,6 +449,21 @@ def test_non_convergence_is_told():
             FastICA(algorithm=algorithm, max_iter=1, tol=0, generator=rng()).fit(mixed)
 
 
+def test_em_stops_where_rounding_lets_the_likelihood_fall():
+    def stops(values, step, max_iter=9):
+        model = SimpleNamespace(loglike_=values, tol=1e-3, max_iter=max_iter)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return factors._shared.done(model, step)
+
+    assert not stops([1.0], 0) and not stops([1.0, 1.1], 1)
+    assert stops([1.0, 1.1, 1.1005], 2)
+    assert stops([1.0, 1.1, 1.0], 2)  # it cannot fall but by rounding: nothing more is to be had
+    assert stops([1.0, 1.1, 1.1], 2, max_iter=2)
+    with pytest.raises(ConvergenceWarning, match="after 2 iterations"):
+        stops([1.0, 1.1, 1.2], 2, max_iter=2)
+
+
 # ---------------------------------------------------------------------------------------------- ICA
 
 
@@ -502,6 +518,25 @@ def test_fast_ica_against_scikit_learn(algorithm, fun):
     torch.testing.assert_close(ours.inverse_transform(z), x)
 
 
+def test_one_step_of_deflation_by_hand():
+    """Each row starts orthogonal to those before it, and stays so."""
+    white, start = sources(500, 3), randn(3, 3, seed=7)
+    white = (white - white.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(white.T.cov())).T
+    with pytest.warns(ConvergenceWarning):
+        found = FastICA(algorithm="deflation", max_iter=1, tol=0)._deflation(white, start)
+    rows = []
+    for w in start:
+        for r in rows:
+            w = w - (w @ r) * r
+        w = w / w.norm()
+        g = torch.tanh(white @ w)
+        new = (white * g[:, None]).mean(0) - (1 - g**2).mean() * w
+        for r in rows:
+            new = new - (new @ r) * r
+        rows.append(new / new.norm())
+    torch.testing.assert_close(found, torch.stack(rows))
+
+
 def test_fast_ica_with_fewer_components_and_few_samples():
     x = sources(500, 2) @ randn(2, 6) + 1e-3 * randn(500, 6)
     model = FastICA(2).fit(x)
@@ -531,6 +566,40 @@ def test_gaussian_sources_are_told():
     mixed = torch.cat([sources(3000, 2), randn(3000, 2, seed=8)], 1) @ randn(4, 4)
     with pytest.warns(UserWarning, match="2 of 4 sources"):
         FastICA(generator=rng()).fit(mixed)
+
+
+def root_of(f, target):
+    """Where an increasing function of a number in [0, 1] meets a target."""
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        low, high = (middle, high) if f(middle := (low + high) / 2) < target else (low, middle)
+    return low
+
+
+@pytest.mark.parametrize(("n", "k"), [(400, 2), (3000, 5)])
+def test_sources_look_gaussian_up_to_the_spread_of_the_two_measures(n, k):
+    """Kurtosis up to 3 + √k times √(24/n), negentropy up to (3 + √k)² · 0.6/n; each alone gives a source away."""
+    share = (torch.arange(n).double() + 0.5) / n
+    gaussian, peaked = torch.special.ndtri(share), torch.logit(share)
+    coin = (torch.rand(n, generator=rng()).argsort().argsort() < round(0.2113 * n)).double()
+
+    def heavy(a):  # from a Gaussian to a logistic distribution's tails and beyond
+        return (gaussian + a * peaked**3)[:, None]
+
+    def lumpy(a):  # of kurtosis 0 for every a: a coin, and a Gaussian that hides it
+        return (a * coin / coin.std() + (1 - a) * gaussian)[:, None]
+
+    measured = [
+        (heavy, factors.kurtosis, (3 + k**0.5) * (24 / n) ** 0.5),
+        (lumpy, factors.negentropy, (3 + k**0.5) ** 2 * 0.6 / n),
+    ]
+    for make, measure, limit in measured:
+        for target, told in ((0.9 * limit, True), (1.1 * limit, False)):
+            z = make(root_of(lambda a, f=make, m=measure: m(f(a)).item(), target)).expand(-1, k)
+            with warnings.catch_warnings(record=True) as seen:
+                warnings.simplefilter("always")
+                factors.independent._warn_gaussian(z)
+            assert bool(seen) == told, (make.__name__, target)
 
 
 @FEW

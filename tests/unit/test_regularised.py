@@ -536,6 +536,29 @@ def test_loss_sums_weighted_layers():
     torch.testing.assert_close(parts[0], (net.clean_up(logits, noisy)[0] - x).square().mean())
 
 
+def test_the_clean_run_is_moved_by_the_denoising_too():
+    """The slope of the loss equals a difference quotient, which knows nothing of detached targets."""
+    x, y = (v.double() if v.is_floating_point() else v for v in blobs(30))
+    torch.manual_seed(0)
+    net = LadderNetwork([6, 5, 3], weights=[1.0, 2.0, 0.5]).double()
+    W, step = net.up[0].weight, 1e-6
+    direction = normal(5, 6, seed=1)
+
+    def loss(shift):
+        torch.manual_seed(1)
+        with torch.no_grad():
+            W.add_(shift * direction)
+        value = net.loss(x[9:], x[:9], y[:9])["loss"]
+        with torch.no_grad():
+            W.sub_(shift * direction)
+        return value
+
+    torch.manual_seed(1)
+    (slope,) = torch.autograd.grad(net.loss(x[9:], x[:9], y[:9])["loss"], W)
+    quotient = (loss(step) - loss(-step)).item() / (2 * step)
+    assert (slope * direction).sum().item() == pytest.approx(quotient, rel=1e-5)
+
+
 def test_combinator_by_hand():
     torch.manual_seed(0)
     net = LadderNetwork([4, 2], noise=0.5)
