@@ -21,19 +21,26 @@ def data(n=256):
 def test_the_game_is_the_loop_written_by_hand():
     x = data()
     g, d = toy()
-    torch.manual_seed(5)
-    gan.play(g, d, gan.NonSaturating(), x, n_steps=7, batch_size=8, k=2, latent=2, window=7)
+    rng = torch.Generator().manual_seed(5)
+    gan.play(
+        g, d, gan.NonSaturating(), x, n_steps=7, batch_size=8, k=2, latent=2, window=3, lr=(5e-3, 2e-3),
+        schedule="linear", rng=rng,
+    )  # fmt: skip
     g2, d2 = toy()
-    torch.manual_seed(5)
-    opt_g = torch.optim.Adam(g2.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True)
-    opt_d = torch.optim.Adam(d2.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True)
+    rng = torch.Generator().manual_seed(5)
+    opt_g = torch.optim.Adam(g2.parameters(), lr=5e-3, betas=(0.5, 0.999), fused=True)
+    opt_d = torch.optim.Adam(d2.parameters(), lr=2e-3, betas=(0.5, 0.999), fused=True)
     ones, zeros = torch.ones(8, 1), torch.zeros(8, 1)
     bce = nn.functional.binary_cross_entropy_with_logits
-    rows = torch.randint(len(x), (7, 2, 8))
     for i in range(7):
+        if i % 3 == 0:  # batches are drawn a window at a time
+            rows = torch.randint(len(x), (min(3, 7 - i), 2, 8), generator=rng)
+        opt_g.param_groups[0]["lr"], opt_d.param_groups[0]["lr"] = (
+            lr * (1 - i / 7) for lr in (5e-3, 2e-3)
+        )
         for j in range(2):
-            fake = g2(torch.randn(8, 2))
-            loss = bce(d2(x[rows[i, j]]), ones) + bce(d2(fake.detach()), zeros)
+            fake = g2(torch.randn(8, 2, generator=rng))
+            loss = bce(d2(x[rows[i % 3, j]]), ones) + bce(d2(fake.detach()), zeros)
             opt_d.zero_grad()
             loss.backward()
             opt_d.step()
@@ -60,6 +67,18 @@ def test_hooks_are_called_after_and_in_each_critic_step():
     )  # fmt: skip
     assert calls == [((4, 1), False), True] * 6
     assert game["penalty"] == pytest.approx([2.0])
+
+
+def test_the_discriminator_stands_still_while_the_generator_moves():
+    g, d = toy()
+    frozen = []
+
+    def look_ahead(judge, objective, real, fake):
+        frozen.append([p.requires_grad for p in d.parameters()])
+        return objective.generator_loss(judge(fake))
+
+    gan.play(g, d, gan.Hinge(), data(), n_steps=2, latent=2, look_ahead=look_ahead)
+    assert frozen == [[False] * 4] * 2 and all(p.requires_grad for p in d.parameters())
 
 
 def test_snapshots_are_taken_where_asked():
@@ -428,7 +447,11 @@ def test_modes_are_counted():
     assert gan.modes_covered(half, centers) == (1, 0.5)
     straggler = torch.cat([centers[:1].repeat(999, 1), centers[1:2]])
     assert gan.modes_covered(straggler, centers)[0] == 1
+    expected = torch.tensor([[3.0, 0.0], [0.0, 3.0], [-3.0, 0.0], [0.0, -3.0]])
+    torch.testing.assert_close(gan.ring(4, 3.0), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(gan.ring().norm(dim=1), torch.full((8,), 2.0))
     assert gan.grid(5).shape == (25, 2) and gan.grid(5).mean(0).abs().max() < 1e-6
+    assert gan.grid(3, 0.5).unique().tolist() == [-0.5, 0.0, 0.5]
     sample = gan.sample_modes(20000, gan.grid(3), 0.05, rng=torch.Generator().manual_seed(0))
     covered, inside = gan.modes_covered(sample, gan.grid(3), 0.05)
     assert covered == 9 and inside == pytest.approx(1 - math.exp(-4.5), abs=3e-3)
@@ -484,6 +507,20 @@ def test_the_averaged_generator_is_the_running_mean_of_its_weights():
 
     gan.play(
         g, d, gan.NonSaturating(), data(), n_steps=6, latent=2, lr=1e-2, average=0.5, callback=watch, at=range(1, 7)
+    )  # fmt: skip
+    mean = seen[0]
+    for weights in seen[1:]:
+        mean = [0.5 * m + 0.5 * w for m, w in zip(mean, weights)]
+    for p, m in zip(g.parameters(), mean):
+        torch.testing.assert_close(p.detach(), m)
+    seen.clear()
+
+    def penalty(judge, real, fake):  # fails in step 5: what counts is the mean of the first four
+        return judge(real).sum() * (float("nan") if len(seen) == 4 else 0.0)
+
+    gan.play(
+        g, d, gan.NonSaturating(), data(), n_steps=6, latent=2, lr=1e-2, average=0.5, callback=watch,
+        at=range(1, 5), window=2, penalty=penalty,
     )  # fmt: skip
     mean = seen[0]
     for weights in seen[1:]:
