@@ -376,6 +376,13 @@ def test_an_ensemble_is_its_members():
         torch.testing.assert_close(net(x)[:, i], h @ net[2].W[i] + net[2].b[i])
 
 
+def test_members_start_as_torchs_layers_do():
+    torch.manual_seed(0)
+    for p in gan.ensemble_mlp(3, [100, 400])[0].parameters():
+        assert 0.099 < p.abs().max() <= 0.1  # 1 / √100
+        assert p.std().item() == pytest.approx(0.1 / 3**0.5, rel=0.03)
+
+
 def test_minibatch_features_by_two_loops():
     layer, x = gan.MinibatchDiscrimination(3, n_out=2, n_kernel=4), torch.randn(5, 3)
     M = (x @ layer.T[0]).reshape(5, 2, 4)
@@ -407,6 +414,12 @@ def test_reference_and_virtual_batch_norm_by_hand(shape):
 
     torch.testing.assert_close(reference, normal(x, x[:4]), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(virtual[:4], normal(x[:4], x[:4]), atol=1e-4, rtol=1e-4)
+    scaled = gan.ReferenceBatchNorm(3, 4)
+    with torch.no_grad():
+        scaled.scale.copy_(torch.tensor([1.0, 2.0, 3.0]))
+        scaled.shift.copy_(torch.tensor([0.0, 5.0, -1.0]))
+    torch.testing.assert_close(scaled(x)[:, 1:2], 2 * reference[:, 1:2] + 5)
+    torch.testing.assert_close(scaled(x)[:, 2:], 3 * reference[:, 2:] - 1)
     for i in range(4, 9):
         by = torch.cat([x[:4], x[i : i + 1]])
         torch.testing.assert_close(
@@ -428,6 +441,10 @@ def test_dcgan_shapes_and_ranges():
     fake = g(torch.randn(6, g.latent))
     assert fake.shape == (6, 1, 28, 28) and fake.abs().max() <= 1
     assert d(fake).shape == (6, 1)
+    for part in [*g, *d]:
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            assert part.weight.std().item() == pytest.approx(0.02, rel=0.25)
+            assert part.bias is None or not part.bias.any()
     last = [m for m in g if isinstance(m, nn.ConvTranspose2d)][-1]
     assert last.out_channels == 1 and isinstance(d[0], nn.Conv2d) and isinstance(d[1], nn.LeakyReLU)
     game = gan.play(
