@@ -669,6 +669,12 @@ def test_no_other_linear_feature_is_slower(seed):
     torch.testing.assert_close(mixed.slowness_, model.slowness_, rtol=1e-5, atol=1e-9)
 
 
+def test_directions_of_little_variance_are_left_out():
+    x = randn(300, 3) * torch.tensor([1.0, 1.0, 1e-2])  # the last one: a share of 1e-4
+    for tol, k in ((1e-9, 3), (1e-5, 3), (1e-3, 2)):
+        assert SlowFeatureAnalysis(tol=tol).fit(x).components_.shape == (k, 3)
+
+
 def test_quadratic_expansion():
     x = torch.tensor([[2.0, 3.0, 5.0]])
     assert factors.quadratic_expansion(x).tolist() == [[2, 3, 5, 4, 6, 10, 9, 15, 25]]
@@ -687,6 +693,8 @@ def test_penalties():
     assert factors.slowness(10 * z[:-1] + 3, 10 * z[1:] + 3) == pytest.approx(
         value.item(), rel=1e-5
     )
+    now, later = torch.tensor([[0.0], [2.0]]), torch.tensor([[4.0], [2.0]])  # together: variance 2
+    assert factors.slowness(now, later).item() == pytest.approx((16 + 0) / 2 / 2)
     assert factors.decorrelation_penalty(z) < 1e-3
     assert factors.decorrelation_penalty(3 * z + 5) < 1e-3  # neither scale nor mean matters
     same = torch.cat([z[:, :1], -3 * z[:, :1]], 1)

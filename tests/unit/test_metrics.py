@@ -488,6 +488,9 @@ def test_jackknife_of_a_mean_is_its_standard_error():
     assert found.high - found.value == pytest.approx(half, rel=1e-9)
     assert found.value - found.low == pytest.approx(half, rel=1e-9)
     assert found.bias == pytest.approx(0, abs=1e-9)
+    narrow = jackknife(lambda x: x.mean().item(), x, n_groups=200, level=0.5)
+    shrunk = scipy.stats.t.ppf(0.75, 199) / scipy.stats.t.ppf(0.975, 199)
+    assert narrow.high - narrow.value == pytest.approx(half * shrunk, rel=1e-9)
 
 
 def test_jackknife_knows_the_bias_of_a_variance():
