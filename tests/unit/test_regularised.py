@@ -559,6 +559,10 @@ def test_the_clean_run_is_moved_by_the_denoising_too():
     assert (slope * direction).sum().item() == pytest.approx(quotient, rel=1e-5)
 
 
+def test_default_weights_fall_from_the_input_up():
+    assert LadderNetwork([6, 5, 4, 3]).weights == [1000.0, 10.0, 0.1, 0.1]
+
+
 def test_combinator_by_hand():
     torch.manual_seed(0)
     net = LadderNetwork([4, 2], noise=0.5)
