@@ -1,11 +1,12 @@
 """Right answers pass at every seed, wrong ones fail with the words that help, and no property is idle."""
 
+import math
 import time
 
 import pytest
 import torch
 
-from lectool.checks import CheckFailed, check, exercises, judge
+from lectool.checks import CheckFailed, Trial, check, exercises, judge
 
 SEEDS = range(20)
 
@@ -126,6 +127,14 @@ def test_a_wrong_answer_raises_and_shows_its_report_without_a_traceback(capsys):
     assert "✗ every column has mean 0: expected" in seen and "likely: the mean" in seen
     assert str(caught.value) in seen
     assert caught.value._render_traceback_() == ["a1.whiten: not passed, 3 of 5 properties fail"]
+
+
+@pytest.mark.parametrize("came", [math.nan, math.inf, [1.0, math.nan], []])
+def test_nothing_is_near_what_is_no_number(came):
+    trial = Trial()
+    assert not trial.near("it is 1", torch.tensor(came), 1.0, tol=1e9)
+    assert not trial.lines[0].passed
+    assert trial.near("it is 1", torch.tensor([1.0, 1.5]), 1.0, tol=0.5)
 
 
 def test_a_right_answer_shows_each_property(answers, capsys):

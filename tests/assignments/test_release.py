@@ -202,6 +202,10 @@ DAMAGES = {
     "nested": (FUNCTION.replace("    return", "    ### BEGIN SOLUTION\n    return"), "line 5: .* inside"),
     "empty": ("def f():\n    ### BEGIN SOLUTION\n    # nothing\n    ### END SOLUTION", "line 4: .* is empty"),
     "no stub": (TOP.replace("#~ answer = None  # your number\n", ""), "line 1: .* needs stub lines"),
+    "no stub behind a function": (
+        "def g(x):\n    return x\n\n\n" + TOP.replace("#~ answer = None  # your number\n", ""),
+        "line 5: .* needs stub lines",
+    ),
     "stub outside": ("#~ answer = None\n" + FUNCTION, "line 1: a stub line"),
     "private below": ("x = 1\n### INSTRUCTOR ONLY\n" + FUNCTION, "line 2: .* first line"),
     "private misspelt": ("### INSTRUCTORS ONLY\n" + FUNCTION, "line 1: .* is misspelt"),

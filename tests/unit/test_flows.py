@@ -494,6 +494,13 @@ def test_residual_layers_series_and_probe_meet_the_determinant():
     series = ResidualLayer(3, H, c=0.7, n_terms=40).double().eval()
     series.load_state_dict(exact.state_dict())
     torch.testing.assert_close(series.inverse(x)[1], truth, atol=1e-7, rtol=0)
+    J = torch.stack(
+        [torch.autograd.functional.jacobian(lambda v: exact.g(v[None])[0], v) for v in x]
+    )
+    trace, trace_of_square = (P.diagonal(dim1=1, dim2=2).sum(1) for P in (J, J @ J))
+    for n_terms, expected in ((1, trace), (2, trace - trace_of_square / 2)):
+        series.n_terms = n_terms
+        torch.testing.assert_close(series.inverse(x)[1], expected)
     probing = ResidualLayer(3, H, c=0.7, n_terms=12, probe=True).double()
     probing.load_state_dict(exact.state_dict())
     many = probing.inverse(x.repeat(3000, 1))[1].reshape(3000, 3).detach()
@@ -574,6 +581,22 @@ def test_learned_noise_is_paid_for_by_its_own_density():
     model.eval()
     expected = model.flow.log_prob((x + u) / 4) - log_q - 16 * math.log(4)
     torch.testing.assert_close(found, expected)
+
+
+def test_a_pixel_belongs_to_the_level_below_it():
+    class Known(Flow):
+        def sample(self, n, temperature=1.0, *, context=None, generator=None):
+            return torch.tensor([0.0, 0.24, 0.26, 0.99, 1.0, -0.01]).reshape(1, 1, 2, 3)
+
+    drawn = Dequantized(Known([Logit()], (1, 2, 3)), 4).sample(1)
+    assert drawn.flatten().tolist() == [0, 0, 1, 3, 3, 0]
+
+
+def test_each_scale_leaves_half_of_its_channels_behind():
+    for n_scales, channels in ((1, [4]), (3, [16, 8, 4])):  # the innermost scale stands first
+        flow = flows.glow((1, 8, 8), n_scales=n_scales, n_steps=1, n_hidden=4)
+        found = [len(m.sign) for m in flow.modules() if isinstance(m, InvertibleConv)]
+        assert found == channels
 
 
 def test_uniform_dequantisation_of_a_uniform_density_is_exact():
@@ -748,6 +771,40 @@ def test_diffusion_noise_keeps_to_its_schedule():
     assert len(states) == 21 and states[-1].abs().max() <= 1
 
 
+def test_diffusion_steps_back_through_the_states_it_came_by():
+    """With the clean x known, the state after t steps is N(√ᾱ x, 1 − ᾱ) on the way back too."""
+    bars = [0.9, 0.6, 0.3, 0.1, 1e-6]
+    model = Diffusion(TimeNet(1, 8), 1, 5, bars)
+    rng = torch.Generator().manual_seed(0)
+    states = model.sample(40000, clip=(0.7, 0.7), generator=rng, path=True)  # each guess is 0.7
+    for state, bar in zip(states, [*bars[::-1], 1.0], strict=True):
+        assert state.mean().item() == pytest.approx(0.7 * bar**0.5, abs=0.02)
+        assert state.var().item() == pytest.approx(1 - bar, abs=0.02)
+
+
+def test_losses_of_fields_are_summed_over_the_numbers():
+    class Zero(TimeNet):
+        def forward(self, t, x):
+            return 0 * x
+
+    torch.manual_seed(0)
+    x = torch.full((20000, 3), 2.0)
+    assert FlowMatching(Zero(3, 8), 3).loss(x).item() == pytest.approx(3 * (4 + 1), rel=0.02)
+    even = Diffusion(Zero(3, 8), 3, 2, [0.5001, 0.4999])
+    assert even.loss(x).item() == pytest.approx(3 * (0.5 + 0.5 * 4), rel=0.02)
+
+
+def test_the_noisy_input_has_a_way_past_the_hidden_layers():
+    torch.manual_seed(0)
+    net = TimeNet(2, 8)
+    nn.init.zeros_(net.leave.weight)
+    nn.init.zeros_(net.leave.bias)
+    x = torch.randn(5, 2)
+    ratio = net(0.3, x) / x
+    torch.testing.assert_close(ratio, ratio[:1, :1].expand(5, 2))
+    assert not torch.isclose(ratio[0, 0], (net(0.8, x) / x)[0, 0])
+
+
 def test_two_moons_density_integrates_to_one_and_is_that_of_the_points():
     axis = torch.linspace(-3, 3, 120, dtype=torch.float64)
     mass = flows.two_moons_log_prob(torch.cartesian_prod(axis, axis)).exp().sum() * (6 / 119) ** 2
@@ -758,6 +815,8 @@ def test_two_moons_density_integrates_to_one_and_is_that_of_the_points():
     entropy = -(log_p.exp() * log_p).sum().item() * (6 / 119) ** 2
     assert -flows.two_moons_log_prob(x).mean().item() == pytest.approx(entropy, abs=0.03)
     assert 0.48 < y.float().mean() < 0.52
+    few, many = (flows.two_moons_log_prob(x[:500], n_nodes=n) for n in (60, 20000))
+    assert (few - many).abs().mean() < 2e-3  # the midpoint rule; ten times as much by the left ends
 
 
 # ------------------------------------------------------------------------------------------- bad input
