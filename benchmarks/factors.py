@@ -57,6 +57,7 @@ def alternate(
     results = {}
     for _ in range(rounds + 1):
         for name, call in calls.items():
+            time.sleep(0.1)  # threads of the library that ran before spin for a while
             start = time.perf_counter()
             results[name] = call()
             times[name].append(time.perf_counter() - start)
