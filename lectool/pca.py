@@ -60,14 +60,13 @@ class PCA:
             ValueError: if x is empty, not two-dimensional, holds a NaN, has one sample only, or
                 ``n_components`` is not in 1 … min(n, d).
         """
-        mean = checked_mean(x)
+        self.mean_ = checked_mean(x)
         n, d = x.shape
         k = min(n, d) if self.n_components is None else self.n_components
         if n < 2 or not 1 <= k <= min(n, d):
             raise ValueError(
                 f"n_components is {k} for {n} samples of {d} numbers; expected 1 … {min(n, d)}, n ≥ 2"
             )
-        self.mean_ = mean
         solve = (
             principal_axes_svd
             if self.solver == "svd" or (self.solver == "auto" and n < d)

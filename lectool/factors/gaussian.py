@@ -155,7 +155,7 @@ class FactorAnalysis(LinearGaussian):
             ValueError: if x is no valid data, a feature is constant, or ``n_components`` is not in
                 1 … min(n − 2, d − 1).
         """
-        check_data(x)
+        self.mean_ = checked_mean(x)
         n, d = x.shape
         k = self.n_components
         if not 1 <= k <= min(n - 2, d - 1):
@@ -164,7 +164,6 @@ class FactorAnalysis(LinearGaussian):
             )
         if constant := listed((x == x[0]).all(0)):
             raise ValueError(f"constant: {constant}; expected some variance in every feature")
-        self.mean_ = x.mean(0)
         C = covariance(x, self.mean_)
         sd = C.diag().sqrt()
         W, noise = self._em(C / sd / sd[:, None], k)  # EM on the correlations: units do not matter
@@ -262,14 +261,13 @@ class PPCA(LinearGaussian):
                 1 … d − 1, or the data have no variance outside k directions and
                 :math:`\sigma^2` is to be learned.
         """
-        mean = checked_mean(x)
+        self.mean_ = checked_mean(x)
         n, d = x.shape
         k = self.n_components
         if not 1 <= k < d or n < 2:
             raise ValueError(
                 f"n_components is {k} for {n} samples of {d} numbers; expected 1 … {d - 1}, n ≥ 2"
             )
-        self.mean_ = mean
         solve = principal_axes_svd if n < d else principal_axes
         axes, variances = solve(x, self.mean_)
         variances = variances * (n / (n - self.correction))

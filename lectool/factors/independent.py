@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lectool.factors._shared import listed, warn_not_converged
-from lectool.pca import principal_axes, principal_axes_svd
+from lectool.pca import checked_mean, principal_axes, principal_axes_svd
 from lectool.train import check_data
 
 
@@ -128,14 +128,13 @@ class FastICA:
             ValueError: if x is no valid data, ``n_components`` is not in 1 … min(n − 1, d), or x varies in fewer
                 directions.
         """
-        check_data(x)
+        self.mean_ = checked_mean(x)
         n, d = x.shape
         k = min(n - 1, d) if self.n_components is None else self.n_components
         if not 1 <= k <= min(n - 1, d):
             raise ValueError(
                 f"n_components is {k} for {n} samples of {d} numbers; expected 1 … {min(n - 1, d)}"
             )
-        self.mean_ = x.mean(0)
         axes, variances = (principal_axes_svd if n < d else principal_axes)(x, self.mean_)
         rank = int((variances > 1e3 * torch.finfo(x.dtype).eps * variances[0]).sum())
         if rank < k:
