@@ -223,7 +223,8 @@ def fit(
                 for group in opt.param_groups:
                     group["lr"] = lr * SCHEDULES[schedule]((first + i) / n_steps)
                 terms = _terms(loss(*[t[rows] for t in data]))
-                opt.zero_grad(set_to_none=True)
+                for p in parameters:
+                    p.grad = None  # what zero_grad does, without its bookkeeping
                 terms["loss"].backward()
                 opt.step()
                 for (
