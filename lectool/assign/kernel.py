@@ -2,6 +2,7 @@ r"""A fresh kernel for code that nobody has read: each piece has a time limit, a
 
 import os
 import queue
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,10 @@ class Kernel:
                 "grading needs jupyter-client and ipykernel: pip install them"
             ) from error
         self.manager = KernelManager()
-        self.manager.start_kernel(cwd=str(self.folder), env=self.environ)
+        quiet = subprocess.DEVNULL  # what the process itself says, and code that writes past Python
+        self.manager.start_kernel(
+            cwd=str(self.folder), env=self.environ, stdout=quiet, stderr=quiet
+        )
         self.client = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=120)
