@@ -517,15 +517,17 @@ def images(n, c, h, w, seed=0, dtype=torch.float64):
 @settings(max_examples=6, deadline=None)
 @given(c=st.integers(1, 2), h=st.sampled_from([4, 8]), n=st.integers(1, 3), seed=st.integers(0, 99))
 def test_glow_is_invertible(c, h, n, seed):
-    # Single layers are held to 1e-5 above; over a chain of twenty with random weights rounding is stretched.
-    for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, 1e-10)):
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-10)):
         flow = build(lambda d, h=h: flows.glow((d, h, 4), n_steps=2, n_hidden=4), c, seed, dtype)
         x = 0.05 + 0.9 * images(n, c, h, 4, seed, dtype)
         with torch.no_grad():
             z, log_det = flow.inverse(x)
             back, log_det_back = flow(z)
+            nearby = flow(z * (1 + 2 * torch.finfo(dtype).eps))[0]
         assert z.shape == x.shape and log_det.shape == (n,)
-        assert (back - x).abs().max() < 10 * tolerance
+        # Some random weights stretch z's last digit by a thousand times; only that much is allowed for.
+        stretched = (nearby - back).abs().max()
+        assert (back - x).abs().max() < 10 * tolerance + 20 * stretched
         assert (log_det + log_det_back).abs().max() < 100 * tolerance * (1 + log_det.abs().max())
         flow.check(x, tolerance=1e-3)
 
