@@ -6,6 +6,7 @@ Environment:
     LECTOOL_OFFLINE: ``1`` forbids every download.
 """
 
+from lectool.data.densities import grid, ring, sample_modes, two_moons, two_moons_log_prob
 from lectool.data.files import (
     Digits,
     Documents,
@@ -30,12 +31,17 @@ __all__ = [
     "documents",
     "drawn_faces",
     "faces",
+    "grid",
     "moving_shape",
     "patches",
     "read_idx",
+    "ring",
+    "sample_modes",
     "shapes",
     "spiral",
     "three_signals",
+    "two_moons",
+    "two_moons_log_prob",
     "used",
     "variance_mnist",
 ]

@@ -678,3 +678,68 @@ def test_the_noise_of_a_spiral_and_its_seeds(monkeypatch):
 def test_spiral_rejects(options):
     with pytest.raises(ValueError, match="expected n ≥ 1 and noise ≥ 0"):
         data.spiral(**options)
+
+
+# ------------------------------------------------------------------------------------------- densities
+
+
+def test_two_moons_density_integrates_to_one_and_is_that_of_the_points():
+    axis = torch.linspace(-3, 3, 120, dtype=torch.float64)
+    area = (6 / 119) ** 2
+    everywhere = torch.cartesian_prod(axis, axis)
+    log_p = data.two_moons_log_prob(everywhere)
+    assert log_p.exp().sum().item() * area == pytest.approx(1, abs=1e-3)
+    x, moon = data.two_moons(6000)
+    entropy = -(log_p.exp() * log_p).sum().item() * area
+    assert -data.two_moons_log_prob(x).mean().item() == pytest.approx(entropy, abs=0.03)
+    assert 0.48 < moon.float().mean() < 0.52
+    few, many = (data.two_moons_log_prob(x[:500], n_nodes=n) for n in (60, 20000))
+    assert (few - many).abs().mean() < 2e-3  # the midpoint rule; ten times as much by the left ends
+
+
+def test_the_moons_lie_on_two_half_circles(monkeypatch):
+    x, moon = data.two_moons(1000, noise=1e-6, seed=3)
+    center = torch.tensor([[-0.5, -0.25], [0.5, 0.25]])[moon]
+    torch.testing.assert_close((x - center).norm(dim=1), torch.ones(1000), atol=1e-5, rtol=0)
+    assert ((x - center)[:, 1] * (1 - 2 * moon) > -1e-5).all()
+    monkeypatch.setenv("LECTOOL_SEED", "3")
+    assert torch.equal(data.two_moons(1000, noise=1e-6)[0], x)
+
+
+def test_rings_grids_and_their_samples():
+    expected = torch.tensor([[3.0, 0.0], [0.0, 3.0], [-3.0, 0.0], [0.0, -3.0]])
+    torch.testing.assert_close(data.ring(4, 3.0), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(data.ring().norm(dim=1), torch.full((8,), 2.0))
+    assert data.grid(5).shape == (25, 2) and data.grid(5).mean(0).abs().max() < 1e-6
+    assert data.grid(3, 0.5).unique().tolist() == [-0.5, 0.0, 0.5] and data.grid(1).shape == (1, 2)
+    centers = data.grid(3).double()
+    x, again = (
+        data.sample_modes(20000, centers, 0.1, generator=torch.Generator().manual_seed(0))
+        for _ in range(2)
+    )
+    assert x.shape == (20000, 2) and x.dtype == torch.float64 and torch.equal(x, again)
+    distance, nearest = torch.cdist(x, centers).min(1)
+    assert distance.square().mean().item() == pytest.approx(2 * 0.1**2, rel=0.03)
+    assert torch.bincount(nearest).double().div(20000).sub(1 / 9).abs().max() < 0.01
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: data.two_moons(0), "n is 0"),
+        (lambda: data.two_moons(5, noise=0.0), "noise is 0.0"),
+        (lambda: data.two_moons_log_prob(torch.ones(1, 2), noise=0.0), "noise is 0.0"),
+        (lambda: data.two_moons_log_prob(torch.ones(1, 2), n_nodes=0), "n_nodes is 0"),
+        (lambda: data.two_moons_log_prob(torch.ones(1, 3)), r"shape \(1, 3\)"),
+        (lambda: data.ring(0), "n_modes is 0"),
+        (lambda: data.ring(3, float("nan")), "radius is nan"),
+        (lambda: data.grid(0), "side is 0"),
+        (lambda: data.grid(3, 0.0), "spacing is 0.0"),
+        (lambda: data.sample_modes(0, data.ring()), "n is 0"),
+        (lambda: data.sample_modes(5, data.ring(), 0.0), "sd is 0.0"),
+        (lambda: data.sample_modes(5, torch.zeros(3, 4)), r"centers has shape \(3, 4\)"),
+    ],
+)
+def test_densities_name_what_is_out_of_range(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
