@@ -18,6 +18,7 @@ from lectool.metrics import (
     inception_score,
     jackknife,
     kernel_inception_distance,
+    mmd2,
     nearest,
     precision_recall,
     principal_angles,
@@ -67,10 +68,18 @@ def test_psnr_by_its_definition():
     assert psnr(1.0, d=100) == pytest.approx(20.0)
 
 
-@pytest.mark.parametrize(("error", "d"), [(0.0, 5), (-1.0, 5), (1.0, 0)])
-def test_psnr_rejects(error, d):
-    with pytest.raises(ValueError, match="expected > 0 and ≥ 1"):
-        psnr(error, d)
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((0.0, 5), "error is 0.0"),
+        ((-1.0, 5), "error is -1.0"),
+        ((1.0, 0), "d is 0"),
+        ((1.0, 5, 0.0), "peak is 0.0"),
+    ],
+)
+def test_psnr_rejects(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        psnr(*arguments)
 
 
 # ----------------------------------------------------------------------------------- principal angles
@@ -87,9 +96,8 @@ def test_angles_agree_with_scipy_and_do_not_depend_on_the_basis(d, k, seed, near
     assert (ours.diff() >= -1e-12).all() and ours.dtype == torch.float64
     # SciPy gives an exact 0 among large angles (2k > d) as about 1e-8.
     np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-6, atol=1e-7 if near < 3 else 1e-12)
-    mix = torch.linalg.qr(random(k, k, seed=seed + 2)).Q * torch.linspace(
-        1, 3, k
-    )  # far from singular
+    turn = torch.linalg.qr(random(k, k, seed=seed + 2)).Q
+    mix = turn * torch.linspace(1, 3, k)  # far from singular
     np.testing.assert_allclose(
         principal_angles(a @ mix, b).numpy(), ours.numpy(), rtol=1e-5, atol=1e-10
     )
@@ -124,6 +132,20 @@ def test_angles_accept_float32():
     assert principal_angles(a, 3 * a.flip(1)).max() < 1e-6
 
 
+def test_columns_of_very_different_length_are_a_basis():
+    a = random(6, 2)
+    scaled = a * torch.tensor([1e-200, 1e200], dtype=torch.float64)
+    assert principal_angles(a, scaled).max() < 1e-12
+
+
+def test_dependent_columns_are_seen_in_their_own_precision():
+    a = random(6, 2, dtype=torch.float32)
+    dependent = torch.cat([a, (a[:, :1] + 3 * a[:, 1:]) / 7], 1)
+    with pytest.raises(ValueError, match="columns of b are linearly dependent"):
+        principal_angles(random(6, 3, dtype=torch.float32), dependent)
+    assert principal_angles(random(6, 3), dependent.double()).shape == (3,)
+
+
 def test_angles_reject_what_is_no_pair_of_bases():
     a = random(5, 3)
     with pytest.raises(ValueError, match=r"shapes \(5, 3\), \(5, 2\)"):
@@ -138,7 +160,7 @@ def test_angles_reject_what_is_no_pair_of_bases():
         principal_angles(torch.zeros(5, 1), torch.ones(5, 1))
 
 
-# ------------------------------------------------------------------------------------------ neighbours
+# ------------------------------------------------------------------------------------------ neighbors
 
 
 @FEW
@@ -168,12 +190,27 @@ def test_nearest_in_chunks_is_nearest_at_once():
         assert torch.equal(nearest(queries, items, 7, chunk=chunk), whole)
 
 
+def test_nearest_keeps_near_points_of_far_groups_apart():
+    # In float32 the squares of numbers near 100 are exact to 1e-3; the groups are 1e-2 wide.
+    x = torch.cat([random(100, 3) / 100 + 100, random(100, 3, seed=1) / 100 - 100]).float()
+    theirs = NearestNeighbors(n_neighbors=4, algorithm="brute").fit(x.double().numpy())
+    expected = theirs.kneighbors(x.double().numpy())[1]
+    assert nearest(x, x, 4).tolist() == expected.tolist()
+
+
+def test_nearest_takes_two_float_types():
+    x = random(20, 3)
+    expected = nearest(x, x, 2)
+    assert torch.equal(nearest(x.float(), x, 2), expected)
+    assert torch.equal(nearest(x, x.float(), 2), expected)
+
+
 def test_nearest_rejects():
     x = random(5, 3)
     for k in (0, 6):
         with pytest.raises(ValueError, match=f"k is {k}; expected 1 … 5"):
             nearest(x, x, k)
-    with pytest.raises(ValueError, match="expected 3 numbers a sample"):
+    with pytest.raises(ValueError, match=r"queries has shape .*expected 3 numbers"):
         nearest(x[:, :2], x, 1)
     with pytest.raises(ValueError, match="NaN"):
         nearest(x, x * math.nan, 1)
@@ -206,18 +243,17 @@ def test_retrieval_precision_against_loops(n, d, k, classes, seed):
 
 
 def test_retrieval_precision_with_twins():
-    # Three clusters of equal points: every neighbour is a twin, of which half carry the other label.
+    # Three clusters of equal points: every neighbor is a twin, of which half carry the other label.
     codes = torch.arange(3.0).repeat_interleave(8)[:, None] * 10
     labels = torch.arange(3).repeat_interleave(8)
     assert retrieval_precision(codes, labels, k=7) == 1.0
     assert retrieval_precision(codes, labels, k=1) == 1.0
-    halves = torch.tensor([0, 1]).repeat(
-        12
-    )  # with all 7 twins taken, 3 of them carry the query's own label
+    # With all 7 twins taken, 3 of them carry the query's own label.
+    halves = torch.tensor([0, 1]).repeat(12)
     assert retrieval_precision(codes, halves, k=7) == pytest.approx(3 / 7)
 
 
-def test_a_query_is_never_its_own_neighbour():
+def test_a_query_is_never_its_own_neighbor():
     codes, labels = torch.zeros(10, 2), torch.arange(10)  # all equal, no two labels the same
     for k in (1, 3, 9):
         assert retrieval_precision(codes, labels, k) == 0.0
@@ -225,7 +261,7 @@ def test_a_query_is_never_its_own_neighbour():
 
 def test_retrieval_precision_rejects():
     codes, labels = random(5, 2), torch.zeros(5, dtype=torch.int64)
-    with pytest.raises(ValueError, match="5 codes but 4 labels"):
+    with pytest.raises(ValueError, match="codes has 5, labels has 4 rows"):
         retrieval_precision(codes, labels[:4])
     for k in (0, 5):
         with pytest.raises(ValueError, match=f"k is {k}; expected 1 … 4"):
@@ -274,20 +310,29 @@ def test_mmd_of_gaussians_has_its_closed_form():
 
 def test_mmd_does_not_depend_on_a_common_shift_and_has_gradients():
     x, y = torch.randn(50, 2), torch.randn(60, 2, requires_grad=True)
-    near, far = (
-        squared_mmd(x, y),
-        squared_mmd(x + 1000, y + 1000),
-    )
+    near, far = squared_mmd(x, y), squared_mmd(x + 1000, y + 1000)
     assert far.item() == pytest.approx(near.item(), abs=1e-3)
     near.backward()
     assert y.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "imq", "cubic"])
+def test_mmd2_is_the_same_number_without_checks_and_for_many_pairs_at_once(kernel):
+    x, y = random(3, 7, 2), random(3, 5, 2, seed=1)
+    expected = torch.stack(
+        [squared_mmd(a, b, kernel=kernel, widths=(0.5, 2.0)) for a, b in zip(x, y)]
+    )
+    at_once = torch.vmap(lambda a, b: mmd2(a, b, kernel, (0.5, 2.0)))(x, y)
+    torch.testing.assert_close(at_once, expected)
+    assert mmd2(x[0] * math.nan, y[0], kernel, (1.0,)).isnan()
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ({"kernel": "linear"}, "kernel is 'linear'"),
-        ({"widths": (0.0,)}, "widths > 0"),
+        ({"widths": (1.0, 0.0)}, "widths is 0.0"),
+        ({"widths": (math.nan,)}, "widths is nan"),
     ],
 )
 def test_mmd_refuses_what_is_no_kernel(arguments, words):
@@ -295,7 +340,9 @@ def test_mmd_refuses_what_is_no_kernel(arguments, words):
         squared_mmd(torch.randn(5, 2), torch.randn(5, 2), **arguments)
 
 
-def test_mmd_refuses_other_widths_and_single_points():
+def test_mmd_refuses_other_widths_other_types_and_single_points():
+    with pytest.raises(ValueError, match=r"x is torch.float32 and y is torch.float64"):
+        squared_mmd(torch.randn(5, 2), torch.randn(5, 2).double())
     with pytest.raises(ValueError):
         squared_mmd(torch.randn(5, 2), torch.randn(5, 3))
     with pytest.raises(ValueError, match="at least 2"):
@@ -366,9 +413,8 @@ def test_frechet_distance_rejects():
 
 def test_fid_of_samples_is_the_distance_of_their_moments():
     x, y = random(50, 4), 2 * random(60, 4, seed=1) + 1
-    expected = by_scipy(
-        x.mean(0), torch.from_numpy(np.cov(x.T.numpy())), y.mean(0), torch.from_numpy(np.cov(y.T.numpy()))
-    )  # fmt: skip
+    cov_x, cov_y = (torch.from_numpy(np.cov(t.T.numpy())) for t in (x, y))
+    expected = by_scipy(x.mean(0), cov_x, y.mean(0), cov_y)
     assert frechet_inception_distance(x, y) == pytest.approx(expected, rel=1e-9)
     assert frechet_inception_distance(x.float(), y.float()) == pytest.approx(expected, rel=1e-5)
     assert frechet_inception_distance(x, x.flip(0)) == pytest.approx(0, abs=1e-12)
@@ -452,9 +498,13 @@ def manifold_by_loops(real: torch.Tensor, fake: torch.Tensor, k: int) -> float:
 
 @FEW
 @given(
-    n=st.integers(3, 15), m=st.integers(3, 15), d=st.integers(1, 3), k=st.integers(1, 2),
-    shift=st.floats(0, 3, allow_subnormal=False), seed=st.integers(0, 999),
-)  # fmt: skip
+    n=st.integers(3, 15),
+    m=st.integers(3, 15),
+    d=st.integers(1, 3),
+    k=st.integers(1, 2),
+    shift=st.floats(0, 3, allow_subnormal=False),
+    seed=st.integers(0, 999),
+)
 def test_precision_and_recall_against_loops(n, m, d, k, shift, seed):
     real, fake = random(n, d, seed=seed), random(m, d, seed=seed + 1) + shift
     precision, recall = precision_recall(real, fake, k=k)
@@ -535,10 +585,35 @@ def test_an_estimate_prints_its_half_width():
 
 def test_jackknife_rejects():
     x = random(30, 2)
-    for arguments in ({"n_groups": 1}, {"level": 0.0}, {"level": 1.0}):
-        with pytest.raises(ValueError, match="expected ≥ 2, in"):
-            jackknife(lambda x: 0.0, x, **arguments)
-    with pytest.raises(ValueError, match="with 0 samples"):
+    for name, value in (("n_groups", 1), ("level", 0.0), ("level", 1.0)):
+        with pytest.raises(ValueError, match=f"{name} is {value}"):
+            jackknife(lambda x: 0.0, x, **{name: value})
+    with pytest.raises(ValueError, match=r"samples have \[\] rows"):
         jackknife(lambda: 0.0)
     with pytest.raises(ValueError, match="expected ≥ 20 each"):
         jackknife(lambda x: 0.0, x[:10])
+
+
+# ------------------------------------------------------------------------------------------- float types
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64])
+@pytest.mark.parametrize(
+    "measure",
+    [
+        reconstruction_error,
+        principal_angles,
+        squared_mmd,
+        precision_recall,
+        frechet_inception_distance,
+        kernel_inception_distance,
+        lambda x, y: nearest(x, y, 1),
+        lambda x, y: retrieval_precision(x, torch.zeros(9), 1),
+        lambda x, y: inception_score(x),
+        lambda x, y: frechet_distance(x[0], x[:2].T @ y[:2], y[0], x[:2].T @ y[:2]),
+    ],
+)
+def test_other_types_are_refused_by_name(measure, dtype):
+    x, y = (random(9, 2, seed=seed).to(dtype) for seed in (0, 1))
+    with pytest.raises(ValueError, match=f"is {dtype}; expected a float32 or float64 tensor"):
+        measure(x, y)
