@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from lectool import train
+from lectool import random, train
 from lectool.autoencoders import deep_autoencoder
 from lectool.pca import LinearAutoencoder
 
@@ -43,7 +43,7 @@ def fitted(model: nn.Module, x: Tensor) -> None:
 def run(
     loop: Callable[[nn.Module, Tensor], None], make: Callable[[], nn.Module], x: Tensor
 ) -> tuple[float, nn.Module]:
-    train.seed(0)
+    random.seed(0)
     model = make()
     start = time.perf_counter()
     loop(model, x)
@@ -51,7 +51,7 @@ def run(
 
 
 def main() -> None:
-    train.seed(0)
+    random.seed(0)
     print(
         f"{os.cpu_count()} cores, torch {torch.__version__} with {torch.get_num_threads()} threads"
     )

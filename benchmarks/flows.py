@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from lectool import flows, nets, train
+from lectool import flows, nets, random
 
 BATCH, STEPS, ROUNDS, HIDDEN = 256, 60, 9, (64, 64)
 Loss = Callable[[Tensor], Tensor]
@@ -232,7 +232,7 @@ def solvers() -> None:
 
 
 def main() -> None:
-    train.seed(0)
+    random.seed(0)
     print(
         f"{os.cpu_count()} cores, torch {torch.__version__} with {torch.get_num_threads()} threads"
     )

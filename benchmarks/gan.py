@@ -20,7 +20,7 @@ import scipy.linalg
 import torch
 from torch import Tensor, nn
 
-from lectool import gan, metrics, nets, train
+from lectool import gan, metrics, nets, random
 
 STEPS, BATCH, ROUNDS, LAM = 20, 64, 5, 10.0
 ADAM = {"lr": 2e-4, "betas": (0.5, 0.999)}
@@ -102,7 +102,7 @@ def mlp_players() -> tuple[nn.Module, nn.Module]:
 
 
 def run(loop: Callable[..., None], make: Callable, x: Tensor, *parts: object) -> tuple[float, list]:
-    train.seed(0)
+    random.seed(0)
     g, d = make()
     start = time.perf_counter()
     loop(g, d, x, *parts)
@@ -137,7 +137,7 @@ def peers() -> None:
 
 
 def main() -> None:
-    train.seed(0)
+    random.seed(0)
     print(
         f"{os.cpu_count()} cores, torch {torch.__version__} with {torch.get_num_threads()} threads"
     )

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lectool.train import check_data
+from lectool import check
 
 __all__ = [
     "PCA",
@@ -81,7 +81,7 @@ class PCA:
 
     def transform(self, x: Tensor) -> Tensor:
         r"""Codes z of x, shape (n, k)."""
-        check_data(x, width=len(self.mean_))
+        check.data(x, width=len(self.mean_))
         return (x - self.mean_) @ self.components_.T
 
     def fit_transform(self, x: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class PCA:
 
     def inverse_transform(self, z: Tensor) -> Tensor:
         r"""Points of the subspace with codes z, shape (n, d)."""
-        check_data(z, "z", width=len(self.components_))
+        check.data(z, "z", width=len(self.components_))
         return self.mean_ + z @ self.components_
 
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class PCA:
 
 
 def checked_mean(x: Tensor, block: int = 128) -> Tensor:
-    r"""The mean of data, shape (d,), which first pass :func:`lectool.train.check_data`.
+    r"""The mean of data, shape (d,), which first pass :func:`lectool.check.data`.
 
     On the CPU both are had in one pass, since no mean with a NaN or an infinity in it is finite. It is NumPy's, like
     the products below, and goes by blocks of rows, which keeps single precision's rounding small.
@@ -112,7 +112,7 @@ def checked_mean(x: Tensor, block: int = 128) -> Tensor:
             total += array[n:].sum(0, dtype=float)
         if np.isfinite(total).all():
             return torch.from_numpy(total / len(x)).to(x)
-    return check_data(x).mean(0)
+    return check.data(x).mean(0)
 
 
 def principal_axes(x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,7 +202,7 @@ class Whitening:
 
     def transform(self, x: Tensor) -> Tensor:
         r"""Whitened data, shape (n, d)."""
-        check_data(x, width=len(self.mean_))
+        check.data(x, width=len(self.mean_))
         return (x - self.mean_) @ self.whitener_.T
 
     def inverse_transform(self, z: Tensor) -> Tensor:
@@ -269,7 +269,7 @@ def alternating_least_squares(
     Raises:
         ValueError: if x is no valid data or k is not in 1 … min(n, d).
     """
-    check_data(x)
+    check.data(x)
     if not 1 <= k <= min(x.shape):
         raise ValueError(
             f"k is {k} for data of shape {tuple(x.shape)}; expected 1 … {min(x.shape)}"

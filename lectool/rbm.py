@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lectool.train import check_data
+from lectool import check
 
 __all__ = ["RBM"]
 
@@ -87,7 +87,7 @@ class RBM(nn.Module):
         Raises:
             ValueError: As ``loss`` does.
         """
-        check_data(x, width=self.W.shape[1], low=0.0, high=1.0)
+        check.data(x, width=self.W.shape[1], low=0.0, high=1.0)
         self.c.copy_(x.mean(0).clamp(0.01, 0.99).logit())
 
     def hidden_given_visible(self, v: Tensor) -> Tensor:
@@ -164,13 +164,13 @@ class RBM(nn.Module):
         Raises:
             ValueError: If ``x`` is empty, has another width, holds NaN or leaves [0, 1].
         """
-        check_data(x, width=self.W.shape[1], low=0.0, high=1.0)
+        check.data(x, width=self.W.shape[1], low=0.0, high=1.0)
         return self.free_energy(x).mean() - self.free_energy(self.gibbs(x, self.k)).mean()
 
     def encode(self, x: Tensor) -> Tensor:
         """Code of the data, the mean of the hidden units: ``(n, d)`` in [0, 1] to ``(n, k)``.
         Raises ``ValueError`` as ``loss`` does."""
-        check_data(x, width=self.W.shape[1], low=0.0, high=1.0)
+        check.data(x, width=self.W.shape[1], low=0.0, high=1.0)
         return self.hidden_given_visible(x)
 
     def decode(self, z: Tensor) -> Tensor:

@@ -1,30 +1,22 @@
-r"""The one gradient loop of the book, and what makes a run repeatable."""
+r"""The one gradient loop of the book."""
 
 import math
 import os
-import random
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from torch.optim import Optimizer
 
-__all__ = ["History", "check_data", "device", "fit", "generator", "seed", "shifted"]
+from lectool import check
+from lectool.record import Record, Recorder, adam, not_finite
+
+__all__ = ["History", "device", "epoch", "fit"]
 
 Loss = Callable[..., "Tensor | dict[str, Tensor]"]
-
-SCHEDULES: dict[
-    str, Callable[[float], float]
-] = {  # share of the updates done → share of the step size
-    "constant": lambda done: 1.0,
-    "linear": lambda done: 1 - done,
-    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
-    "triangle": lambda done: min((done + 1e-3) / 0.1, (1 - done) / 0.9),
-}
 
 
 def device() -> torch.device:
@@ -36,98 +28,42 @@ def device() -> torch.device:
     return torch.device("cpu")
 
 
-def shifted(seed: int) -> int:
-    r"""The seed plus ``LECTOOL_SEED``, by which ``make claims`` repeats the whole book at other seeds."""
-    return seed + int(os.environ.get("LECTOOL_SEED") or 0)
-
-
-def seed(seed: int = 0) -> None:
-    r"""Fixes Python's, NumPy's and torch's random numbers: same seed, same machine, same figures.
-
-    Also lets the CPU treat denormal numbers as zero: Adam's state is full of them in later epochs, where
-    they cost a fifth of the time.
-    """
-    seed = shifted(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  (libraries that still use it)
-    torch.manual_seed(seed)
-    torch.set_flush_denormal(True)
-
-
-def generator(seed: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    r"""A source of random numbers of its own, for functions that take ``generator=``."""
-    return torch.Generator(device).manual_seed(shifted(seed))
-
-
-def check_data(
-    x: Tensor,
-    name: str = "x",
-    *,
-    n_dims: int = 2,
-    width: int | None = None,
-    low: float | None = None,
-    high: float | None = None,
-) -> Tensor:
-    r"""Early and plain errors for data that no model can learn from.
-
-    Arguments:
-        x: the data.
-        name: what to call them in the message.
-        n_dims: the number of axes expected.
-        width: the size expected of all axes but the first, multiplied.
-        low, high: the range that the values must keep to.
-
-    Returns:
-        ``x`` itself.
-
-    Raises:
-        ValueError: if ``x`` is no floating-point tensor, is empty, has another shape, holds a NaN or an
-            infinity, or leaves the range; the message says what was given and what is expected.
-    """
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise ValueError(f"{name} is {kind}; expected a float32 or float64 tensor")
-    if x.ndim != n_dims:
-        raise ValueError(f"{name} has shape {tuple(x.shape)}; expected {n_dims} axes")
-    if x.numel() == 0:
-        raise ValueError(f"{name} is empty, shape {tuple(x.shape)}")
-    if width is not None and x[0].numel() != width:
-        raise ValueError(f"{name} has shape {tuple(x.shape)}; expected {width} numbers a sample")
-    smallest, largest = (t.item() for t in torch.aminmax(x.detach()))
-    if not (math.isfinite(smallest) and math.isfinite(largest)):
-        n_bad = int((~torch.isfinite(x)).sum())
-        raise ValueError(f"{name} holds {n_bad} values that are NaN or infinite")
-    if (low is not None and smallest < low) or (high is not None and largest > high):
-        raise ValueError(
-            f"{name} lies in [{smallest:.4g}, {largest:.4g}]; expected [{low}, {high}]"
-        )
-    return x
-
-
 @dataclass
-class History:
-    r"""What a training run leaves.
+class History(Record):
+    r"""What :func:`fit` leaves: means over each epoch's samples, and the number of epochs completed."""
 
-    Attributes:
-        terms: one list a named term, one number an epoch (mean over that epoch's samples).
-        n_epochs: epochs completed.
-        seconds: time spent in them.
-        interrupted: whether Ctrl-C ended the run.
-    """
-
-    terms: dict[str, list[float]] = field(default_factory=dict)
     n_epochs: int = 0
-    seconds: float = 0.0
-    interrupted: bool = False
-
-    def __getitem__(self, name: str) -> list[float]:
-        return self.terms[name]
 
     def __repr__(self) -> str:
-        last = ", ".join(
-            f"{name} {values[-1]:.4g}" for name, values in self.terms.items() if values
-        )
+        last = self.last()
         return f"History({self.n_epochs} epochs{': ' if last else ''}{last})"
+
+
+def epoch(
+    loss: Loss,
+    data: Sequence[Tensor],
+    order: Tensor,
+    batch_size: int,
+    opt: Optimizer,
+    book: Recorder,
+) -> None:
+    r"""One pass through the data: for each batch the loss, its gradient, an update.
+
+    Arguments:
+        loss: called with a batch of each tensor.
+        data: tensors of equal length.
+        order: the rows in the order in which they are used, such as ``torch.randperm(n)``.
+        batch_size: rows an update.
+        opt: moves the parameters.
+        book: sets the step size and keeps the means.
+    """
+    for rows in order.split(batch_size):
+        book.pace()
+        terms = named(loss(*[t[rows] for t in data]))
+        opt.zero_grad()
+        terms["loss"].backward()
+        opt.step()
+        book.add(terms, len(rows))
 
 
 def fit(
@@ -140,7 +76,7 @@ def fit(
     lr: float = 1e-3,
     schedule: str = "constant",
     loss: Loss | None = None,
-    optimizer: Callable[..., torch.optim.Optimizer] | None = None,
+    optimizer: Callable[..., Optimizer] | None = None,
     validation: Tensor | Sequence[Tensor] | None = None,
     callback: Callable[[int, nn.Module], None] | None = None,
     checkpoint: str | Path | None = None,
@@ -152,7 +88,8 @@ def fit(
     then all handed to the loss), batches are slices of a random permutation.
 
     Arguments:
-        model: its parameters are trained in place; in ``train()`` mode meanwhile.
+        model: its parameters are trained in place; in ``train()`` mode meanwhile. A part of it that has an
+            attribute ``lr_factor`` is moved by that multiple of the step size.
         x: data, shape (n, …); moved to the model's device if need be.
         epochs: passes through the data, in all: a resumed run does the remaining ones.
         steps: updates in all, in place of ``epochs``: the same work for data sets of different size. The
@@ -178,97 +115,85 @@ def fit(
             if the checkpoint belongs to another model.
         FloatingPointError: if a term is not finite after an epoch; the message names model, epoch and term.
     """
-    if epochs < 0 or batch_size < 1 or not lr > 0:
-        raise ValueError(
-            f"epochs, batch_size, lr are {epochs}, {batch_size}, {lr}; expected ≥ 0, ≥ 1, > 0"
-        )
-    if steps is not None and steps < 0:
-        raise ValueError(f"steps is {steps}; expected ≥ 0")
-    if schedule not in SCHEDULES:
-        raise ValueError(f"schedule is {schedule!r}; it can be one of {', '.join(SCHEDULES)}")
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
-        raise ValueError(f"{type(model).__name__} has no parameter to train")
-    where = parameters[0].device
-    data, n = _on_device(x, where, "x")
-    held_out, _ = (
-        _on_device(validation, where, "validation") if validation is not None else (None, 0)
-    )
+    check.at_least(0, epochs=epochs, steps=0 if steps is None else steps)
+    check.at_least(1, batch_size=batch_size)
+    check.positive(lr=lr)
+    groups = parameter_groups(model, lr)
+    where = next(model.parameters()).device
+    data = on_device(x, where, "x")
+    held_out = None if validation is None else on_device(validation, where, "validation")
     loss = loss or model.loss
-    if optimizer is None:
-        optimizer = _adam
-    opt = optimizer(parameters, lr=lr)
-    history = History()
+    opt, history = (optimizer or adam)(groups, lr=lr), History()
     if checkpoint is not None and Path(checkpoint).exists():
         history = _resume(Path(checkpoint), model, opt)
+    n = len(data[0])
     n_batches = math.ceil(n / batch_size)
-    n_steps = epochs * n_batches if steps is None else steps
-    epochs = math.ceil(n_steps / n_batches)
-    bar = tqdm(
-        total=epochs,
-        initial=history.n_epochs,
+    n_updates = epochs * n_batches if steps is None else steps
+    epochs = math.ceil(n_updates / n_batches)
+    book = Recorder(
+        history,
+        [opt],
+        schedule=schedule,
+        n_updates=n_updates,
+        n_done=history.n_epochs * n_batches,
+        name=type(model).__name__,
         unit="epoch",
-        desc=type(model).__name__,
-        disable=not _shown(progress),
+        total=epochs,
+        done=history.n_epochs,
+        progress=progress,
     )
     try:
-        while history.n_epochs < epochs:
-            start = time.perf_counter()
-            model.train()
-            sums: dict[str, Tensor] = {}
-            first = history.n_epochs * n_batches
-            n_now = min(n_batches, n_steps - first)
-            order = torch.randperm(n, device=where)[: n_now * batch_size]
-            for i, rows in enumerate(order.split(batch_size)):
-                for group in opt.param_groups:
-                    group["lr"] = lr * SCHEDULES[schedule]((first + i) / n_steps)
-                terms = _terms(loss(*[t[rows] for t in data]))
-                for p in parameters:
-                    p.grad = None  # what zero_grad does, without its bookkeeping
-                terms["loss"].backward()
-                opt.step()
-                for (
-                    name,
-                    term,
-                ) in terms.items():  # stays on the device: one transfer an epoch, not one a step
-                    weighted = term.detach() * len(rows)
-                    sums[name] = sums[name] + weighted if name in sums else weighted
-            means = {name: (total / len(order)).item() for name, total in sums.items()}
-            model.eval()
-            if held_out is not None:
+        with book:
+            while history.n_epochs < epochs:
+                model.train()
+                left = n_updates - history.n_epochs * n_batches
+                order = torch.randperm(n, device=where)[: left * batch_size]
+                epoch(loss, data, order, batch_size, opt, book)
+                means, _ = book.means(), model.eval()
                 with torch.no_grad():
-                    means |= {
-                        f"validation {k}": v.item() for k, v in _terms(loss(*held_out)).items()
-                    }
-            for name, mean in means.items():
-                if not math.isfinite(mean):
-                    raise FloatingPointError(
-                        f"{type(model).__name__}: the term {name!r} is {mean} in epoch {history.n_epochs + 1}; "
-                        f"try a smaller lr than {lr:g}, or look for a log or a division of 0 in it"
-                    )
-                history.terms.setdefault(name, []).append(mean)
-            history.n_epochs += 1
-            history.seconds += time.perf_counter() - start
-            if callback is not None:
-                with torch.no_grad():
-                    callback(history.n_epochs, model)
-            if checkpoint is not None:
-                _save(Path(checkpoint), model, opt, history)
-            bar.set_postfix({name: f"{mean:.4g}" for name, mean in means.items()}, refresh=False)
-            bar.update()
-    except KeyboardInterrupt:
-        history.interrupted = True
+                    terms = {} if held_out is None else named(loss(*held_out))
+                    means |= {f"validation {name}": term.item() for name, term in terms.items()}
+                    for name in not_finite(means):
+                        raise FloatingPointError(
+                            f"{type(model).__name__}: the term {name!r} is {means[name]} in epoch "
+                            f"{history.n_epochs + 1}; try a smaller lr than {lr:g}, or look for a log or a division "
+                            "of 0 in it"
+                        )
+                    history.n_epochs += 1
+                    book.note(means)
+                    if callback is not None:
+                        callback(history.n_epochs, model)
+                if checkpoint is not None:
+                    _save(Path(checkpoint), model, opt, history)
     finally:
-        bar.close()
         model.eval()
     return history
 
 
-def _adam(parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-    return torch.optim.Adam(parameters, lr=lr, fused=parameters[0].device.type in ("cpu", "cuda"))
+def parameter_groups(model: nn.Module, lr: float) -> list[Any]:
+    r"""What an optimizer takes: the trainable parameters, in groups where a part asks for a step size of its own.
+
+    A part does so by an attribute ``lr_factor``, which multiplies lr for its own parameters, not its parts'.
+
+    Raises:
+        ValueError: if there is nothing to train.
+    """
+    by_factor: dict[float, dict[nn.Parameter, None]] = {}
+    for part in model.modules():
+        own = by_factor.setdefault(getattr(part, "lr_factor", 1.0), {})
+        own |= {p: None for p in part.parameters(recurse=False) if p.requires_grad}
+    groups = [{"params": list(own), "lr": lr * factor} for factor, own in by_factor.items() if own]
+    if not groups:
+        raise ValueError(f"{type(model).__name__} has no parameter to train")
+    return groups if len(groups) > 1 else groups[0]["params"]
 
 
-def _terms(value: "Tensor | dict[str, Tensor]") -> dict[str, Tensor]:
+def named(value: "Tensor | dict[str, Tensor]") -> dict[str, Tensor]:
+    r"""The terms of a loss by name, ``"loss"`` among them.
+
+    Raises:
+        ValueError: if it is not.
+    """
     terms = value if isinstance(value, dict) else {"loss": value}
     if "loss" not in terms:
         raise ValueError(
@@ -277,9 +202,8 @@ def _terms(value: "Tensor | dict[str, Tensor]") -> dict[str, Tensor]:
     return terms
 
 
-def _on_device(
-    x: Tensor | Sequence[Tensor], where: torch.device, name: str
-) -> tuple[list[Tensor], int]:
+def on_device(x: Tensor | Sequence[Tensor], where: torch.device, name: str) -> list[Tensor]:
+    r"""One or several tensors of equal length, checked and moved."""
     tensors = [x] if isinstance(x, Tensor) else list(x)
     if not all(isinstance(t, Tensor) for t in tensors):
         raise ValueError(
@@ -292,19 +216,11 @@ def _on_device(
         )
     for t in tensors:
         if t.is_floating_point():
-            check_data(t, name, n_dims=t.ndim)
-    return [t.to(where) for t in tensors], lengths.pop()
+            check.data(t, name, n_dims=t.ndim)
+    return [t.to(where) for t in tensors]
 
 
-def _shown(progress: bool | None) -> bool:
-    if progress is not None:
-        return progress
-    from lectool.explore import is_live
-
-    return is_live()
-
-
-def _save(path: Path, model: nn.Module, opt: torch.optim.Optimizer, history: History) -> None:
+def _save(path: Path, model: nn.Module, opt: Optimizer, history: History) -> None:
     state = {
         "name": type(model).__name__,
         "model": model.state_dict(),
@@ -321,7 +237,7 @@ def _save(path: Path, model: nn.Module, opt: torch.optim.Optimizer, history: His
         temporary.unlink(missing_ok=True)
 
 
-def _resume(path: Path, model: nn.Module, opt: torch.optim.Optimizer) -> History:
+def _resume(path: Path, model: nn.Module, opt: Optimizer) -> History:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         name, weights, *_ = (
@@ -340,7 +256,10 @@ def _resume(path: Path, model: nn.Module, opt: torch.optim.Optimizer) -> History
             f"{differing}: {saved.get(differing)} against {own.get(differing)}"
         )
     model.load_state_dict(weights)
+    sizes = [group["lr"] for group in opt.param_groups]
     opt.load_state_dict(state["optimizer"])
+    for group, lr in zip(opt.param_groups, sizes, strict=True):
+        group["lr"] = lr  # of this call, from which the schedule goes on
     torch.set_rng_state(state["rng"])
     if torch.cuda.is_available() and state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lectool.train import check_data
+from lectool import check
 
 __all__ = ["LadderNetwork", "pick_labels"]
 
@@ -145,7 +145,7 @@ class LadderNetwork(nn.Module):
             raise ValueError(
                 f"labels a class are {found.tolist()}; expected at least one of each of {n_classes}"
             )
-        x = torch.cat([check_data(x_labelled, "x_labelled"), check_data(x)])
+        x = torch.cat([check.data(x_labelled, "x_labelled"), check.data(x)])
         logits, noisy = self.noisy(x)
         supervised = F.cross_entropy(logits[: len(y)], y)
         denoising = supervised.new_zeros(())

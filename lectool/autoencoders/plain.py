@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lectool import check
 from lectool.nets import mlp
-from lectool.train import check_data
 
 __all__ = [
     "Autoencoder",
@@ -90,7 +90,7 @@ class Autoencoder(nn.Module):
     def loss(self, x: Tensor) -> Tensor:
         r"""The reconstruction loss of a batch, shape (n, d)."""
         low = None if self.likelihood == "gaussian" else 0.0
-        check_data(x, low=low, high=1.0 if self.likelihood == "bernoulli" else None)
+        check.data(x, low=low, high=1.0 if self.likelihood == "bernoulli" else None)
         return reconstruction_loss(self.decoder(self.encode(x)), x, self.likelihood)
 
 
@@ -145,7 +145,7 @@ class SigmoidAutoencoder(nn.Module):
         return self.decode(self.encode(x))
 
     def loss(self, x: Tensor) -> Tensor:
-        check_data(x, low=0.0, high=1.0) if self.likelihood == "bernoulli" else check_data(x)
+        check.data(x, low=0.0, high=1.0) if self.likelihood == "bernoulli" else check.data(x)
         return reconstruction_loss(self.decoder(self.encode(x)), x, self.likelihood)
 
 
@@ -289,5 +289,5 @@ class ConvAutoencoder(Autoencoder):
 
     def loss(self, x: Tensor) -> Tensor:
         r"""Squared error in units of grey values, as everywhere in the book."""
-        check_data(x, width=784, low=0.0, high=1.0)
+        check.data(x, width=784, low=0.0, high=1.0)
         return (self.reconstruct(x) - x).square().sum(1).mean()

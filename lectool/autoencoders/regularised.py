@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from lectool import check
 from lectool.autoencoders.plain import Autoencoder, SigmoidAutoencoder, reconstruction_loss
-from lectool.train import check_data
 
 __all__ = [
     "Contractive",
@@ -92,7 +92,7 @@ class Denoising(nn.Module):
     def loss(self, x: Tensor) -> Tensor:
         r"""How badly the clean batch, shape (n, d), is rebuilt from a fresh corrupted copy."""
         bernoulli = self.net.likelihood == "bernoulli"
-        check_data(x, low=0.0 if bernoulli else None, high=1.0 if bernoulli else None)
+        check.data(x, low=0.0 if bernoulli else None, high=1.0 if bernoulli else None)
         x_noisy = corrupt(x, self.kind, self.level)
         if self.net.likelihood == "gaussian":
             return (self.net.reconstruct(x_noisy) - x).square().sum(1).mean()
@@ -122,7 +122,7 @@ class GatedAutoencoder(Autoencoder):
         return self.gates(x) * x
 
     def loss(self, x: Tensor) -> Tensor:
-        check_data(x)
+        check.data(x)
         return (self.reconstruct(x) - x).square().sum(1).mean()
 
 
@@ -144,7 +144,7 @@ def mixture_score(x: Tensor, means: Tensor, sd: float) -> Tensor:
         shape (n, d).
     """
     _positive(sd=sd)
-    check_data(x, width=means.shape[1])
+    check.data(x, width=means.shape[1])
     r = (-torch.cdist(x, means).square() / (2 * sd**2)).softmax(1)
     return (r @ means - x) / sd**2
 
@@ -165,7 +165,7 @@ def mixture_denoiser(x_noisy: Tensor, means: Tensor, sd: float, sigma: float) ->
         sigma: standard deviation of the noise, > 0.
     """
     _positive(sd=sd, sigma=sigma)
-    check_data(x_noisy, "x_noisy", width=means.shape[1])
+    check.data(x_noisy, "x_noisy", width=means.shape[1])
     total = sd**2 + sigma**2
     r = (-torch.cdist(x_noisy, means).square() / (2 * total)).softmax(1)
     guesses = means + sd**2 / total * (x_noisy[:, None] - means)  # (n, k, d)
@@ -204,7 +204,7 @@ def jacobian_norm(encode: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     Returns:
         shape (n,). It takes k backward passes.
     """
-    check_data(x)
+    check.data(x)
     J = torch.func.vmap(torch.func.jacrev(lambda row: encode(row[None])[0]))(x)
     return J.square().sum((1, 2))
 
@@ -369,7 +369,7 @@ class PredictiveSparseDecomposition(nn.Module):
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:
         r"""The terms ``loss``, ``sparse_coding`` and ``prediction`` at the batch's best codes."""
-        check_data(x, width=self.W.shape[1])
+        check.data(x, width=self.W.shape[1])
         guess = self.encode(x)
         z = self.infer(x, self.n_ista, start=guess.detach(), guess=guess.detach())
         coding, prediction = self.objective(x, z).mean(), (z - guess).square().sum(1).mean()
@@ -410,7 +410,7 @@ class VarianceAutoencoder(nn.Module):
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:
         r"""Minus the evidence lower bound in nats, ``loss`` = ``reconstruction`` + ``kl``."""
-        check_data(x)
+        check.data(x)
         m, log_s2 = self.encoder(x).chunk(2, 1)
         z = m + (log_s2 / 2).exp() * torch.randn_like(m)
         mean, variance = self.decode(z)

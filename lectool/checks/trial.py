@@ -14,7 +14,7 @@ import torch
 from IPython.display import display
 from torch import Tensor
 
-from lectool.train import generator, shifted
+from lectool.random import generator, shifted
 
 __all__ = ["CheckFailed", "Line", "Report", "Trial", "check", "exercises", "judge"]
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lectool.data.generated import drawn_faces
-from lectool.train import generator, shifted
+from lectool.random import generator, shifted
 
 __all__ = [
     "Digits",

@@ -3,7 +3,7 @@ r"""Data sets made here, by a formula and a seed: curves, mixed signals, moving 
 import torch
 from torch import Tensor
 
-from lectool.train import generator
+from lectool.random import generator
 
 __all__ = ["drawn_faces", "moving_shape", "shapes", "spiral", "three_signals"]
 

@@ -7,9 +7,9 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
+from lectool import check
 from lectool.factors._shared import done, listed
 from lectool.pca import checked_mean, covariance, principal_axes, principal_axes_svd
-from lectool.train import check_data
 
 
 def posterior(x: Tensor, W: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,7 +78,7 @@ class LinearGaussian:
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         r"""Mean (n, k) and covariance (k, k) of z given x."""
-        check_data(x, width=len(self.mean_))
+        check.data(x, width=len(self.mean_))
         return posterior(x - self.mean_, self.W_, self.noise_variance_)
 
     def transform(self, x: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class LinearGaussian:
 
     def inverse_transform(self, z: Tensor) -> Tensor:
         r"""The mean of x given z, :math:`\mu + W z`, shape (n, d)."""
-        check_data(z, "z", width=self.W_.shape[1])
+        check.data(z, "z", width=self.W_.shape[1])
         return self.mean_ + z @ self.W_.T
 
     def get_covariance(self) -> Tensor:
@@ -96,7 +96,7 @@ class LinearGaussian:
 
     def score_samples(self, x: Tensor) -> Tensor:
         r"""Log-density of each sample in nats, shape (n,)."""
-        check_data(x, width=len(self.mean_))
+        check.data(x, width=len(self.mean_))
         return log_density(x - self.mean_, self.W_, self.noise_variance_)
 
     def score(self, x: Tensor) -> float:
@@ -353,7 +353,7 @@ def ppca_em_missing(
             f"observed is {observed.dtype} of shape {tuple(observed.shape)}; expected bool, {tuple(x.shape)}"
         )
     x = torch.where(observed, x, torch.zeros_like(x))
-    check_data(x)
+    check.data(x)
     (n, d), k = x.shape, n_components
     if not 1 <= k < d:
         raise ValueError(f"n_components is {k} for samples of {d} numbers; expected 1 … {d - 1}")
@@ -491,7 +491,7 @@ class MixtureOfPPCA:
             ValueError: if x is no valid data, has no variance, ``n_components`` is not in 1 … d − 1 or
                 there are not at least two samples a piece.
         """
-        check_data(x)
+        check.data(x)
         (n, d), k = x.shape, self.n_components
         if not 1 <= k < d or n < 2 * self.n_mixtures:
             raise ValueError(
@@ -538,7 +538,7 @@ class MixtureOfPPCA:
 
     def score_samples(self, x: Tensor) -> Tensor:
         r"""Log-density of each sample in nats, shape (n,)."""
-        return self._joint(check_data(x, width=self.means_.shape[1])).logsumexp(1)
+        return self._joint(check.data(x, width=self.means_.shape[1])).logsumexp(1)
 
     def score(self, x: Tensor) -> float:
         r"""Mean log-density in nats per sample."""
@@ -546,7 +546,7 @@ class MixtureOfPPCA:
 
     def predict_proba(self, x: Tensor) -> Tensor:
         r"""The share of each piece in each sample, shape (n, m)."""
-        return self._joint(check_data(x, width=self.means_.shape[1])).softmax(1)
+        return self._joint(check.data(x, width=self.means_.shape[1])).softmax(1)
 
     def sample(self, n: int = 1, *, generator: torch.Generator | None = None) -> Tensor:
         r"""New data, shape (n, d)."""

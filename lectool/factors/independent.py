@@ -5,9 +5,9 @@ import warnings
 import torch
 from torch import Tensor
 
+from lectool import check
 from lectool.factors._shared import listed, warn_not_converged
 from lectool.pca import checked_mean, principal_axes, principal_axes_svd
-from lectool.train import check_data
 
 
 def kurtosis(y: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def negentropy(y: Tensor) -> Tensor:
 
 
 def _standardised(y: Tensor) -> Tensor:
-    check_data(y, "y")
+    check.data(y, "y")
     y = y - y.mean(0)
     sd = y.square().mean(0).sqrt()
     if (sd == 0).any():
@@ -185,7 +185,7 @@ class FastICA:
 
     def transform(self, x: Tensor) -> Tensor:
         r"""The sources :math:`z = W (x - \mu)`, shape (n, k)."""
-        check_data(x, width=len(self.mean_))
+        check.data(x, width=len(self.mean_))
         return (x - self.mean_) @ self.components_.T
 
     def fit_transform(self, x: Tensor) -> Tensor:
@@ -194,7 +194,7 @@ class FastICA:
 
     def inverse_transform(self, z: Tensor) -> Tensor:
         r"""The mixtures :math:`x = A z + \mu` of sources z, shape (n, d)."""
-        check_data(z, "z", width=self.mixing_.shape[1])
+        check.data(z, "z", width=self.mixing_.shape[1])
         return self.mean_ + z @ self.mixing_.T
 
 

@@ -3,7 +3,7 @@ r"""Chapter 04, slow features: slow feature analysis and the slowness penalty.""
 import torch
 from torch import Tensor
 
-from lectool.train import check_data
+from lectool import check
 
 
 class SlowFeatureAnalysis:
@@ -40,7 +40,7 @@ class SlowFeatureAnalysis:
             ValueError: if x is no valid data, has fewer than three samples, or has fewer directions of
                 variance than ``n_components``.
         """
-        check_data(x)
+        check.data(x)
         if len(x) < 3:
             raise ValueError(f"x has {len(x)} samples; expected at least 3")
         h = self._expand(x).double()
@@ -63,7 +63,7 @@ class SlowFeatureAnalysis:
 
     def transform(self, x: Tensor) -> Tensor:
         r"""Slow features of x, shape (n, k)."""
-        check_data(x)
+        check.data(x)
         h = self._expand(x)
         if h.shape[1] != len(self.mean_):
             raise ValueError(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lectool.train import check_data
+from lectool import check
 
 __all__ = ["Chain", "Flow", "Inverse", "Layer", "jacobian_log_det"]
 
@@ -210,7 +210,7 @@ class Flow(Chain):
             self.train(was_training)
 
     def _check(self, x: Tensor, name: str, context: Tensor | None) -> None:
-        check_data(x, name, n_dims=1 + len(self.shape))
+        check.data(x, name, n_dims=1 + len(self.shape))
         if x.shape[1:] != self.shape:
             raise ValueError(
                 f"{name} has shape {tuple(x.shape)}; expected (n, {', '.join(map(str, self.shape))})"

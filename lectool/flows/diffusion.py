@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lectool import check
 from lectool.flows.continuous import rk4
-from lectool.train import check_data
 
 __all__ = ["Diffusion", "FlowMatching", "TimeNet"]
 
@@ -73,7 +73,7 @@ class FlowMatching(nn.Module):
 
     def loss(self, x: Tensor) -> Tensor:
         r"""Mean squared error of the velocity, summed over the d numbers."""
-        check_data(x, width=self.d)
+        check.data(x, width=self.d)
         epsilon = torch.randn_like(x)
         t = torch.rand(len(x), dtype=x.dtype, device=x.device)
         x_t = epsilon + t[:, None] * (x - epsilon)
@@ -146,7 +146,7 @@ class Diffusion(nn.Module):
 
     def loss(self, x: Tensor) -> Tensor:
         r"""Mean squared error of the guessed v, summed over the d numbers."""
-        check_data(x, width=self.d)
+        check.data(x, width=self.d)
         t = torch.randint(1, self.n_steps + 1, (len(x),), device=x.device)
         bar, epsilon = self.alpha_bar[t - 1].to(x)[:, None], torch.randn_like(x)
         v = bar.sqrt() * epsilon - (1 - bar).sqrt() * x

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lectool import check
 from lectool.flows.core import Chain, Flow, Inverse, Layer
 from lectool.flows.couplings import AffineCoupling
 from lectool.flows.simple import ActNorm, InvertibleConv, Logit
-from lectool.train import check_data
 
 __all__ = ["Dequantized", "Split", "Squeeze", "VariationalNoise", "conv_net", "glow", "glow_step"]
 
@@ -218,7 +218,7 @@ class Dequantized(nn.Module):
 
     def dequantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         r"""Images with pixels in [0, 1), shape (n, c, h, w), and log q of their noise, shape (n,)."""
-        check_data(x, n_dims=1 + len(self.flow.shape), low=0, high=self.levels - 1)
+        check.data(x, n_dims=1 + len(self.flow.shape), low=0, high=self.levels - 1)
         if not torch.equal(x, x.round()):
             raise ValueError(
                 f"x holds {int((x != x.round()).sum())} values that are not whole; expected 0 … {self.levels - 1}"

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from lectool.train import generator
+from lectool.random import generator
 
 __all__ = ["two_moons", "two_moons_log_prob"]
 

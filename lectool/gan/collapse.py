@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from lectool import check
 from lectool.gan.game import Objective
-from lectool.train import check_data
 
 __all__ = ["Unrolled", "grid", "modes_covered", "ring", "sample_modes"]
 
@@ -75,7 +75,7 @@ def modes_covered(
     Raises:
         ValueError: if the widths differ or a setting is out of range.
     """
-    check_data(samples, "samples", width=centers.shape[1])
+    check.data(samples, "samples", width=centers.shape[1])
     if not sd > 0 or not 0 < min_share <= 1:
         raise ValueError(f"sd, min_share are {sd}, {min_share}; expected > 0, in (0, 1]")
     distance, nearest = torch.cdist(samples, centers).min(1)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from lectool.train import SCHEDULES, _shown, check_data
+from lectool import check
+from lectool.record import SCHEDULES, _is_watched
 
 __all__ = ["Game", "Objective", "draw_latent", "play", "step"]
 
@@ -160,7 +161,7 @@ def play(
         )
     weights = next(generator.parameters())
     x, *conditions = [x] if isinstance(x, Tensor) else list(x)
-    check_data(x, n_dims=x.ndim)
+    check.data(x, n_dims=x.ndim)
     if any(len(c) != len(x) for c in conditions):
         raise ValueError(f"{len(x)} samples, conditions of {[len(c) for c in conditions]}")
     x, *conditions = [t.to(weights.device) for t in (x.to(weights.dtype), *conditions)]
@@ -181,7 +182,12 @@ def play(
         decay = get_ema_multi_avg_fn(average)
         averaged = AveragedModel(generator, multi_avg_fn=decay, use_buffers=True)
     good = [clone_state(player) for player in players]
-    bar = tqdm(total=n_steps, unit="step", desc="game", disable=not _shown(progress))
+    bar = tqdm(
+        total=n_steps,
+        unit="step",
+        desc="game",
+        disable=not (_is_watched() if progress is None else progress),
+    )
 
     def show(step: int) -> None:
         if callback is not None and step in at:

@@ -9,7 +9,7 @@ from torch.nn.functional import conv2d
 from torch.nn.grad import conv2d_input
 from torch.nn.utils.parametrize import register_parametrization
 
-from lectool.train import check_data
+from lectool import check
 
 __all__ = [
     "SpectralNorm",
@@ -325,7 +325,7 @@ def _input_shapes(
     mode = net.training
     try:
         x = next(net.parameters()).new_zeros(1, *input_shape)
-        net.eval()(check_data(x, n_dims=x.ndim))
+        net.eval()(check.data(x, n_dims=x.ndim))
     finally:
         net.train(mode)
         for hook in hooks:

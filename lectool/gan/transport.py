@@ -9,14 +9,9 @@ from scipy.optimize import linprog
 from scipy.sparse import coo_array
 from torch import Tensor
 
-from lectool.train import check_data
+from lectool import check
 
-__all__ = [
-    "Transport",
-    "exact_critic",
-    "optimal_transport",
-    "wasserstein_1d",
-]
+__all__ = ["Transport", "exact_critic", "optimal_transport", "wasserstein_1d"]
 
 
 def wasserstein_1d(
@@ -39,13 +34,14 @@ def wasserstein_1d(
     Raises:
         ValueError: if a shape does not fit or a mass is negative.
     """
-    check_data(x, n_dims=1)
-    check_data(y, "y", n_dims=1)
+    check.data(x, n_dims=1)
+    check.data(y, "y", n_dims=1)
     if a is None and b is None and len(x) == len(y):
         return (x.sort().values - y.sort().values).abs().mean()
-    a, b = _masses(a, x, "a"), _masses(b, y, "b")
+    a, b = _masses(a, len(x), "a"), _masses(b, len(y), "b")
     t, order = torch.cat([x, y]).sort()
-    ahead = torch.cat([a, -b])[order].cumsum(0)  # F_x − F_y just behind each point
+    # F_x − F_y just behind each point, in float64: what is left of it over a wide gap must be nothing.
+    ahead = torch.cat([a, -b])[order.cpu()].cumsum(0).to(t)
     return (ahead[:-1].abs() * t.diff()).sum()
 
 
@@ -66,7 +62,7 @@ class Transport(NamedTuple):
 
 
 def optimal_transport(cost: Tensor, a: Tensor | None = None, b: Tensor | None = None) -> Transport:
-    r"""Solves the transport problem exactly as a linear programme (HiGHS).
+    r"""Solves the transport problem exactly as a linear program (HiGHS).
 
     .. math:: \min_{\gamma \ge 0} \sum_{ij} \gamma_{ij} C_{ij}, \qquad
         \sum_j \gamma_{ij} = a_i, \quad \sum_i \gamma_{ij} = b_j
@@ -82,23 +78,31 @@ def optimal_transport(cost: Tensor, a: Tensor | None = None, b: Tensor | None = 
         ValueError: if shapes do not fit or a mass is negative.
         RuntimeError: if the solver fails.
     """
-    check_data(cost, "cost")
+    check.data(cost, "cost")
     n, m = cost.shape
-    a, b = _masses(a, cost[:, 0], "a"), _masses(b, cost[0], "b")
+    a, b = _masses(a, n, "a"), _masses(b, m, "b")
+    # The solver's tolerances are absolute: it gets costs from 0 to 1, and masses in millionths.
+    C = cost.detach().cpu().double()
+    least, span = C.min(), (C.max() - C.min()).clamp(min=torch.finfo(torch.float64).tiny)
     entry = torch.arange(n * m)  # γ as one vector, row by row: entry i m + j
     rows = torch.cat([entry // m, n + entry % m])
     sums = coo_array((torch.ones(2 * n * m), (rows, entry.repeat(2))), shape=(n + m, n * m))
+    # One sum follows from all others; asked for, it contradicts them by a rounding error. The largest
+    # column bears that error most easily.
+    asked = torch.arange(n + m) != n + b.argmax()
     found = linprog(
-        cost.detach().double().cpu().reshape(-1).numpy(),
-        A_eq=sums.tocsc(),
-        b_eq=torch.cat([a, b]).double().cpu().numpy(),
+        ((C - least) / span).flatten().numpy(),
+        A_eq=sums.tocsr()[asked.numpy()],
+        b_eq=1e6 * torch.cat([a, b])[asked].numpy(),
         method="highs",
     )
     if found.status != 0:
-        raise RuntimeError(f"linear programme not solved: {found.message}")
-    plan = torch.from_numpy(found.x).to(cost).reshape(n, m)
-    f, g = torch.from_numpy(found.eqlin.marginals).to(cost).split([n, m])
-    return Transport(float(found.fun), plan, f, g)
+        raise RuntimeError(f"linear program not solved: {found.message}")
+    plan = torch.from_numpy(found.x / 1e6).reshape(n, m).clamp(min=0)
+    potentials = torch.zeros(n + m, dtype=torch.float64)
+    potentials[asked] = torch.from_numpy(found.eqlin.marginals) * span
+    f, g = potentials[:n] + least, potentials[n:]
+    return Transport(float((plan * C).sum()), plan.to(cost), f.to(cost), g.to(cost))
 
 
 def exact_critic(
@@ -120,10 +124,9 @@ def exact_critic(
     Returns:
         the distance, and the critic: points (n, d) → scores (n,).
     """
-    check_data(x)
-    check_data(y, "y", width=x.shape[1])
-    if not p >= 1:
-        raise ValueError(f"p is {p}; expected ≥ 1")
+    check.data(x)
+    check.data(y, "y", width=x.shape[1])
+    check.at_least(1, p=p)
     # Without the matrix product, whose rounding would bend the slopes of near points.
     distance = partial(torch.cdist, p=p, compute_mode="donot_use_mm_for_euclid_dist")
     found = optimal_transport(distance(x, y))
@@ -134,12 +137,14 @@ def exact_critic(
     return found.cost, critic
 
 
-def _masses(a: Tensor | None, like: Tensor, name: str) -> Tensor:
+def _masses(a: Tensor | None, n: int, name: str) -> Tensor:
+    r"""Masses that sum to 1, in float64 on the CPU, where the sums of two of them agree."""
     if a is None:
-        return torch.full_like(like, 1 / len(like))
-    check_data(a, name, n_dims=1, low=0.0)
-    if len(a) != len(like) or not a.sum() > 0:
+        return torch.full((n,), 1 / n, dtype=torch.float64)
+    check.data(a, name, n_dims=1, low=0.0)
+    if len(a) != n or not a.max() > 0:
         raise ValueError(
-            f"{name} has {len(a)} masses with sum {a.sum():.4g}; expected {len(like)} and > 0"
+            f"{name} has {len(a)} masses with sum {a.sum():.4g}; expected {n} and > 0"
         )
+    a = a.cpu().double() / a.max().item()
     return a / a.sum()

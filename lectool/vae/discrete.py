@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lectool.train import check_data
+from lectool import check
 
 __all__ = ["DiscreteVAE", "gumbel_softmax", "reinforce"]
 
@@ -189,7 +189,7 @@ class DiscreteVAE(nn.Module):
 
         For ``"reinforce"`` and ``"exact"`` the gradient of ``loss`` is an unbiased estimate of the bound's.
         """
-        check_data(x, low=0.0, high=1.0)
+        check.data(x, low=0.0, high=1.0)
         log_q = self.encode(x)
         kl = self.kl(log_q)
         extra = 0.0

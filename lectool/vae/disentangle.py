@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from lectool.train import check_data
+from lectool import check
 
 __all__ = ["factor_information", "mutual_information_gap"]
 
@@ -33,8 +33,8 @@ def factor_information(
     References:
         Chen, Li, Grosse & Duvenaud (2018), Isolating sources of disentanglement in VAEs, section 4.1.
     """
-    check_data(mean, "mean")
-    check_data(sigma, "sigma", width=mean.shape[1])
+    check.data(mean, "mean")
+    check.data(sigma, "sigma", width=mean.shape[1])
     if len(sigma) != len(mean) or factors.shape[:-1] != mean.shape[:1] or sigma.min() <= 0:
         raise ValueError(
             f"mean, sigma, factors have shapes {tuple(mean.shape)}, {tuple(sigma.shape)}, "

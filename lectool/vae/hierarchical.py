@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lectool import check
 from lectool.nets import mlp
-from lectool.train import check_data
 from lectool.vae.parts import LOG_2PI, DiagonalGaussian
 
 __all__ = ["HierarchicalVAE", "TopDownVAE", "residual_kl"]
@@ -71,7 +71,7 @@ class HierarchicalVAE(nn.Module):
 
     def elbo(self, x: Tensor, k: int = 1) -> Tensor:
         r""":math:`L_k`, a lower bound of log p(x) in nats from k draws, shape (n,)."""
-        check_data(x, low=0.0, high=1.0)
+        check.data(x, low=0.0, high=1.0)
         if k < 1:
             raise ValueError(f"k is {k}; expected at least 1 draw")
         log_x, kl = self.log_ratios(x, k)
@@ -79,7 +79,7 @@ class HierarchicalVAE(nn.Module):
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:
         r"""``loss``, ``reconstruction`` and ``kl 1`` … ``kl L`` from one draw, nats, means over the batch."""
-        check_data(x, low=0.0, high=1.0)
+        check.data(x, low=0.0, high=1.0)
         log_x, kl = self.log_ratios(x)
         return _terms(-log_x.mean(), kl.mean((1, 2)))
 
@@ -190,13 +190,13 @@ class TopDownVAE(nn.Module):
 
     def elbo(self, x: Tensor) -> Tensor:
         r"""One draw of the bound on log p(x) in nats, shape (n,)."""
-        check_data(x, low=0.0, high=1.0)
+        check.data(x, low=0.0, high=1.0)
         a, kls = self.descend(len(x), self.features(x))
         return _log_bernoulli(a, x) - sum(kls)
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:
         r"""``loss``, ``reconstruction`` and ``kl 1`` … ``kl L`` in nats, means over the batch."""
-        check_data(x, low=0.0, high=1.0)
+        check.data(x, low=0.0, high=1.0)
         a, kls = self.descend(len(x), self.features(x))
         return _terms(-_log_bernoulli(a, x).mean(), torch.stack(kls).mean(1))
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lectool.train import check_data
+from lectool import check
 
 __all__ = [
     "Bernoulli",
@@ -37,7 +37,7 @@ def binarize(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     Raises:
         ValueError: if x leaves [0, 1].
     """
-    check_data(x, n_dims=x.ndim, low=0.0, high=1.0)
+    check.data(x, n_dims=x.ndim, low=0.0, high=1.0)
     u = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
     return (u < x).to(x.dtype)
 
@@ -58,7 +58,7 @@ class Likelihood(nn.Module):
 
     def check(self, x: Tensor) -> Tensor:
         r"""x itself; a ValueError where it lies outside what the likelihood can describe."""
-        return check_data(x)
+        return check.data(x)
 
     def log_prob(self, a: Tensor, x: Tensor) -> Tensor:
         r"""log p(x | z) in nats, summed over the numbers of a sample, shape (…, n)."""
@@ -78,7 +78,7 @@ class Bernoulli(Likelihood):
     :math:`\hat x = \sigma(a)`. Data must lie in [0, 1]; it is a probability only for 0 and 1."""
 
     def check(self, x: Tensor) -> Tensor:
-        return check_data(x, low=0.0, high=1.0)
+        return check.data(x, low=0.0, high=1.0)
 
     def log_prob(self, a: Tensor, x: Tensor) -> Tensor:
         return -F.binary_cross_entropy_with_logits(a, x.expand_as(a), reduction="none").sum(-1)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lectool.train import check_data
+from lectool import check
 
 __all__ = ["VQVAE", "CodePrior", "VectorQuantizer", "grid_networks", "perplexity"]
 
@@ -185,7 +185,7 @@ class VQVAE(nn.Module):
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:
         r"""The terms ``loss``, ``reconstruction`` (nats), ``commitment`` and ``perplexity`` of a batch."""
-        check_data(x, low=0.0, high=1.0)
+        check.data(x, low=0.0, high=1.0)
         grid, indices, to_code, to_vector = self.quantise(x)
         a = self.decoder(grid)
         reconstruction = F.binary_cross_entropy_with_logits(a, x, reduction="sum") / len(x)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lectool.train import check_data
+from lectool import check
 from lectool.vae.parts import LOG_2PI, Gaussian, Posterior
 from lectool.vae.plain import VAE
 
@@ -97,7 +97,7 @@ class BernoulliVAE(nn.Module):
 
     def loss(self, x: Tensor) -> Tensor:
         r"""Minus the mean ELBO of a batch, shape (n, d)."""
-        check_data(x, width=self.W.shape[0])
+        check.data(x, width=self.W.shape[0])
         return -self.elbo(x).mean()
 
     def _log_normal(self, squares: Tensor, d: int) -> Tensor:
@@ -121,7 +121,7 @@ def score_matching(W: Tensor, x: Tensor) -> Tensor:
     References:
         Hyvärinen (2005), Estimation of non-normalized statistical models by score matching.
     """
-    check_data(x, width=W.shape[0])
+    check.data(x, width=W.shape[0])
     p = torch.sigmoid(x @ W)
     curvature = (p * (1 - p)) @ W.square().sum(0) - W.shape[0]
     return 0.5 * (x - p @ W.T).square().sum(1) + curvature

@@ -174,7 +174,7 @@ def test_the_seed_is_another_one(master, made, tmp_path):
     """An answer that knows the numbers of seed 0 fails at the grader's."""
     nb = submission(
         master,
-        whiten="def whiten(x):\n    from lectool.train import shifted\n    1 / shifted(-3)\n    return x",
+        whiten="def whiten(x):\n    from lectool.random import shifted\n    1 / shifted(-3)\n    return x",
     )
     path = tmp_path / "x.ipynb"
     nbformat.write(nb, path)

@@ -81,9 +81,9 @@ import sys
 if "google.colab" in sys.modules:
     {address.address().install}
 
-from lectool import train
+from lectool import random, train
 
-train.seed(0)
+random.seed(0)
 """
 
 RUN = """

@@ -16,7 +16,7 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from lectool import factors, train, vae
+from lectool import factors, random, train, vae
 from lectool.vae import VAE, DiagonalGaussian, FullGaussian, StandardNormal
 
 
@@ -50,7 +50,7 @@ def test_posterior_is_torchs_gaussian(posterior, k):
 
 def linear_gaussian(d=6, k=2, sigma=0.7, stretch=1.5):
     """A linear VAE with known density whose posterior is the exact one, widened; and the density."""
-    train.seed(0)
+    random.seed(0)
     W = torch.randn(d, k)
     M = W.T @ W / sigma**2 + torch.eye(k)
     model = VAE(
@@ -102,7 +102,7 @@ def test_samples_of_the_model_come_from_its_density():
 
 
 def test_loss_trains_by_the_house_loop_with_and_without_condition():
-    train.seed(0)
+    random.seed(0)
     x, c = (torch.rand(200, 12) < 0.3).float(), torch.eye(2)[torch.arange(200) % 2]
     model = VAE.mlp([12, 16, 2], n_conditions=2)
     history = train.fit(model, [x, c], epochs=5, lr=1e-2)
@@ -184,7 +184,7 @@ def test_binarize_draws_pixels_with_their_grey_values():
 
 
 def test_the_loss_is_minus_the_bound_and_beta_weighs_the_kl():
-    train.seed(0)
+    random.seed(0)
     x = (torch.rand(64, 10) < 0.5).float()
     model = VAE.mlp([10, 8, 3])
     torch.manual_seed(1)
@@ -207,7 +207,7 @@ def test_warm_up_raises_beta_linearly_and_only_in_training():
 
 
 def test_free_nats_are_a_floor_under_each_coordinate():
-    train.seed(0)
+    random.seed(0)
     x = (torch.rand(32, 6) < 0.5).float()
     model = VAE.mlp([6, 2], free_nats=0.4)
     model.encoder[0].weight.data.zero_()
@@ -245,11 +245,11 @@ def test_importance_sampling_in_chunks_is_importance_sampling():
 
 
 def test_linear_vae_converges_to_ppca():
-    train.seed(0)
+    random.seed(0)
     x = torch.randn(3000, 2) @ torch.randn(2, 5) + 0.5 * torch.randn(3000, 5)
     ppca = factors.PPCA(2).fit(x)
     for posterior in ("diagonal", "full"):
-        train.seed(1)
+        random.seed(1)
         model = vae.linear_vae(5, 2, posterior=posterior)
         train.fit(model, x, steps=800, batch_size=300, lr=4e-2, schedule="linear")
         W, b, noise = (
@@ -332,7 +332,7 @@ def test_refine_finds_the_best_member_of_each_family():
     x = density.sample((6,))
     W = model.decoder.weight.detach()
     P = W.T @ W / model.likelihood.sigma.item() ** 2 + torch.eye(2)
-    train.seed(0)
+    random.seed(0)
     full = vae.refine(model, x, steps=400, n_draws=32, lr=0.03)
     assert isinstance(full, FullGaussian)
     truth = torch.linalg.inv(P)
@@ -359,7 +359,7 @@ def test_refine_starts_at_the_encoder_and_its_steps_fall():
 
 
 def test_a_table_of_posteriors_learns_without_the_encoder():
-    train.seed(0)
+    random.seed(0)
     x = (torch.rand(60, 12) < torch.rand(60, 1)).float()
     model = VAE.mlp([12, 16, 2])
     before = model.encoder[0].weight.detach().clone()
@@ -433,7 +433,7 @@ def test_hidden_bits_have_the_expectations_that_enumeration_gives():
 
 
 def test_hidden_bits_learn_with_and_without_tied_weights():
-    train.seed(0)
+    random.seed(0)
     x = torch.randn(400, 3) @ torch.randn(3, 6)
     for tied in (True, False):
         model = vae.BernoulliVAE(6, 5, tied=tied)

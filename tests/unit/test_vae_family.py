@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.distributions import Categorical, MultivariateNormal, Normal, kl_divergence
 
-from lectool import data, train, vae
+from lectool import data, random, train, vae
 from lectool.metrics import squared_mmd
 from lectool.nets import mlp
 
@@ -26,7 +26,7 @@ def bits(n, d, seed=0):
 
 def linear_gaussian(kind, **extra):
     """x = W z + noise with an encoder that is not the exact posterior; and the exact log-density."""
-    train.seed(0)
+    random.seed(0)
     W, sigma = torch.randn(5, 2), 0.8
     model = kind(
         nn.Linear(5, 4), nn.Linear(2, 5), vae.StandardNormal(2),
@@ -100,7 +100,7 @@ def test_negative_beta():
 
 
 def conditional_prior():
-    train.seed(0)
+    random.seed(0)
     prior = vae.ConditionalNormal(3, 2).double()
     c = torch.eye(3, dtype=torch.float64)
     assert torch.equal(
@@ -164,7 +164,7 @@ def test_point_posterior():
 
 
 def test_wae_loss_is_reconstruction_and_penalty():
-    train.seed(0)
+    random.seed(0)
     x = bits(40, 6)
     model = vae.WAE.mlp([6, 8, 2], posterior=vae.Point, penalty=vae.MMDPenalty(), lam=3.0)
     torch.manual_seed(2)
@@ -186,7 +186,7 @@ def test_wae_loss_is_reconstruction_and_penalty():
 
 
 def test_critic_and_encoder_get_their_own_gradients():
-    train.seed(0)
+    random.seed(0)
     penalty = vae.CriticPenalty(2, 8)
     z, z_prior = torch.randn(10, 2, requires_grad=True), torch.randn(10, 2)
     misled, wrong = penalty(z, z_prior)
@@ -205,7 +205,7 @@ def test_critic_and_encoder_get_their_own_gradients():
 
 
 def test_mmd_pulls_codes_to_the_prior():
-    train.seed(0)
+    random.seed(0)
     model = vae.WAE.mlp([6, 16, 2], posterior=vae.Point, penalty=vae.MMDPenalty(), lam=200.0)
     x = torch.rand(2000, 6)
     train.fit(model, x, steps=250, batch_size=100, lr=1e-2, schedule="linear")
@@ -216,7 +216,7 @@ def test_mmd_pulls_codes_to_the_prior():
 
 def test_critic_learns_the_log_ratio():
     # log N(z; 0, 1) - log N(z; 1, 1) = 1/2 - z
-    train.seed(0)
+    random.seed(0)
     penalty = vae.CriticPenalty(1, 16)
 
     def loss(z):
@@ -238,7 +238,7 @@ def test_bad_lambda(lam):
 
 
 def discrete(**extra):
-    train.seed(0)
+    random.seed(0)
     return vae.DiscreteVAE(mlp([6, 8, 6]), mlp([6, 8, 6]), 2, 3, **extra).double()
 
 
@@ -397,7 +397,7 @@ def test_data_outside_the_unit_interval(make):
 
 
 def test_quantizer_takes_the_nearest_and_passes_gradients_on():
-    train.seed(0)
+    random.seed(0)
     quantizer = vae.VectorQuantizer(6, 3, decay=None, restart=False)
     z = torch.randn(20, 3, requires_grad=True)
     e, indices, to_code, to_vector = quantizer(z)
@@ -420,7 +420,7 @@ def test_quantizer_takes_the_nearest_and_passes_gradients_on():
 
 
 def test_moving_averages_follow_the_formula_and_end_at_the_means():
-    train.seed(0)
+    random.seed(0)
     quantizer = vae.VectorQuantizer(3, 2, decay=0.9, restart=False)
     centres = torch.tensor([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0]])
     with torch.no_grad():
@@ -442,7 +442,7 @@ def test_moving_averages_follow_the_formula_and_end_at_the_means():
 
 
 def test_restart_starts_from_data_and_revives_dead_codes():
-    train.seed(0)
+    random.seed(0)
     z = 100 + torch.randn(500, 2)
     lost = vae.VectorQuantizer(16, 2, restart=False)
     found = vae.VectorQuantizer(16, 2, restart=True)
@@ -466,7 +466,7 @@ def test_restart_starts_from_data_and_revives_dead_codes():
 
 @pytest.mark.parametrize(("count", "dead"), [(0.02, False), (0.005, True)])
 def test_a_code_is_dead_below_a_hundredth_of_the_mean_use(count, dead):
-    train.seed(0)
+    random.seed(0)
     quantizer = vae.VectorQuantizer(3, 2, decay=0.99, restart=True)
     with torch.no_grad():
         quantizer.codebook.copy_(torch.tensor([[0.0, 0.0], [6.0, 0.0], [90.0, 90.0]]))
@@ -492,7 +492,7 @@ def test_perplexity_lies_between_1_and_the_number_of_codes(values):
 
 
 def test_vqvae_terms_and_collapse():
-    train.seed(0)
+    random.seed(0)
     encoder, decoder = vae.grid_networks(8, 4)
     model = vae.VQVAE(
         encoder, decoder, vae.VectorQuantizer(16, 4, decay=None, restart=False), beta=0.5
@@ -525,7 +525,7 @@ def test_bad_codebook(arguments):
 
 
 def test_code_prior_is_a_distribution_and_causal():
-    train.seed(0)
+    random.seed(0)
     prior = vae.CodePrior(3, (2, 2), width=8).double()
     grids = torch.tensor(list(itertools.product(range(3), repeat=4))).reshape(-1, 2, 2)
     p = prior.log_prob(grids).exp()
@@ -550,7 +550,7 @@ def test_code_prior_is_a_distribution_and_causal():
 
 
 def test_code_prior_learns_a_rule():
-    train.seed(0)
+    random.seed(0)
     first = torch.randint(4, (600, 1, 1))
     grids = (first + torch.arange(9).reshape(1, 3, 3)) % 4  # one free choice, all else follows
     prior = vae.CodePrior(4, (3, 3), width=16)
@@ -577,7 +577,7 @@ def test_bad_codes():
 
 
 def test_layers_agree_with_closed_forms():
-    train.seed(0)
+    random.seed(0)
     model = vae.HierarchicalVAE(6, [2, 3], [4, 4]).double()
     for net in [*model.up, *model.down]:
         nn.init.zeros_(net[-1].weight)  # distributions that no longer depend on anything
@@ -605,7 +605,7 @@ def test_layers_agree_with_closed_forms():
 
 
 def test_layers_are_drawn_one_from_the_other():
-    train.seed(0)
+    random.seed(0)
     model = vae.HierarchicalVAE(6, [2, 2], [4, 4]).double()
     x = bits(5, 6).double()
     with torch.no_grad():
@@ -623,7 +623,7 @@ def test_layers_are_drawn_one_from_the_other():
 
 
 def test_one_layer_is_the_plain_vae():
-    train.seed(0)
+    random.seed(0)
     model = vae.HierarchicalVAE(6, [2], [4])
     plain = vae.VAE(model.up[0], model.down[0], vae.StandardNormal(2))
     x = bits(30, 6)
@@ -641,7 +641,7 @@ def test_residual_kl_is_torchs(a, b, c, d):
 
 
 def test_top_down_bound_by_hand():
-    train.seed(0)
+    random.seed(0)
     model = vae.TopDownVAE(6, [2, 3], 5)
     x = bits(4, 6)
     assert all((net(torch.randn(2, 5)) == 0).all() for net in model.prior)  # N(0, I) at first
@@ -673,7 +673,7 @@ def test_top_down_bound_by_hand():
 
 
 def test_lower_layers_can_be_drawn_anew():
-    train.seed(0)
+    random.seed(0)
     model = vae.TopDownVAE(6, [2, 3], 5)
     for p in model.parameters():
         nn.init.normal_(p, std=0.5)
