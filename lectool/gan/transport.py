@@ -81,28 +81,35 @@ def optimal_transport(cost: Tensor, a: Tensor | None = None, b: Tensor | None = 
     check.data(cost, "cost")
     n, m = cost.shape
     a, b = _masses(a, n, "a"), _masses(b, m, "b")
-    # The solver's tolerances are absolute: it gets costs from 0 to 1, and masses in millionths.
     C = cost.detach().cpu().double()
-    least, span = C.min(), (C.max() - C.min()).clamp(min=torch.finfo(torch.float64).tiny)
-    entry = torch.arange(n * m)  # γ as one vector, row by row: entry i m + j
+    # γ as one vector, row by row: entry i m + j is part of row i and of column j.
+    entry = torch.arange(n * m)
     rows = torch.cat([entry // m, n + entry % m])
     sums = coo_array((torch.ones(2 * n * m), (rows, entry.repeat(2))), shape=(n + m, n * m))
-    # One sum follows from all others; asked for, it contradicts them by a rounding error. The largest
-    # column bears that error most easily.
-    asked = torch.arange(n + m) != n + b.argmax()
+    # The largest column's sum follows from the others; asked for, it contradicts them by a rounding error.
+    implied = n + b.argmax()
+    plan, potentials = _linear_program((C - C.min()).flatten(), sums, torch.cat([a, b]), implied)
+    plan, f, g = plan.reshape(n, m), potentials[:n] + C.min(), potentials[n:]
+    return Transport((plan * C).sum().item(), plan.to(cost), f.to(cost), g.to(cost))
+
+
+def _linear_program(c: Tensor, A: coo_array, b: Tensor, implied: Tensor) -> tuple[Tensor, Tensor]:
+    r"""The x ≥ 0 of least :math:`c^\top x` where all equations :math:`A x = b` hold, of which one is ``implied``
+    by the others, and the multipliers of the equations."""
+    # The solver's tolerances are absolute: it gets costs from 0 to 1, and masses in millionths.
+    span = c.max().clamp(min=torch.finfo(c.dtype).tiny)
+    asked = torch.arange(len(b)) != implied
     found = linprog(
-        ((C - least) / span).flatten().numpy(),
-        A_eq=sums.tocsr()[asked.numpy()],
-        b_eq=1e6 * torch.cat([a, b])[asked].numpy(),
+        (c / span).numpy(),
+        A_eq=A.tocsr()[asked.numpy()],
+        b_eq=1e6 * b[asked].numpy(),
         method="highs",
     )
     if found.status != 0:
         raise RuntimeError(f"linear program not solved: {found.message}")
-    plan = torch.from_numpy(found.x / 1e6).reshape(n, m).clamp(min=0)
-    potentials = torch.zeros(n + m, dtype=torch.float64)
-    potentials[asked] = torch.from_numpy(found.eqlin.marginals) * span
-    f, g = potentials[:n] + least, potentials[n:]
-    return Transport(float((plan * C).sum()), plan.to(cost), f.to(cost), g.to(cost))
+    multipliers = torch.zeros_like(b)
+    multipliers[asked] = torch.from_numpy(found.eqlin.marginals) * span
+    return torch.from_numpy(found.x / 1e6).clamp(min=0), multipliers
 
 
 def exact_critic(
@@ -110,7 +117,7 @@ def exact_critic(
 ) -> tuple[float, Callable[[Tensor], Tensor]]:
     r"""Wasserstein-1 of two samples, and a critic that attains it (Kantorovich and Rubinstein).
 
-    From the potentials g of the linear programme,
+    From the potentials g of the linear program,
 
     .. math:: f(t) = \min_j \bigl( \lVert t - y_j \rVert - g_j \bigr)
 
@@ -123,16 +130,19 @@ def exact_critic(
 
     Returns:
         the distance, and the critic: points (n, d) → scores (n,).
+
+    Raises:
+        ValueError: if the widths differ or ``p`` is out of range.
     """
     check.data(x)
     check.data(y, "y", width=x.shape[1])
-    check.at_least(1, p=p)
+    check.inside("[1, ∞]", p=p)
     # Without the matrix product, whose rounding would bend the slopes of near points.
     distance = partial(torch.cdist, p=p, compute_mode="donot_use_mm_for_euclid_dist")
-    found = optimal_transport(distance(x, y))
+    found = optimal_transport(distance(x, y.to(x)))
 
     def critic(t: Tensor) -> Tensor:
-        return (distance(t, y) - found.g).min(1).values
+        return (distance(t, y.to(t)) - found.g.to(t)).min(1).values
 
     return found.cost, critic
 
@@ -143,8 +153,6 @@ def _masses(a: Tensor | None, n: int, name: str) -> Tensor:
         return torch.full((n,), 1 / n, dtype=torch.float64)
     check.data(a, name, n_dims=1, low=0.0)
     if len(a) != n or not a.max() > 0:
-        raise ValueError(
-            f"{name} has {len(a)} masses with sum {a.sum():.4g}; expected {n} and > 0"
-        )
+        raise ValueError(f"{name} has {len(a)} masses with sum {a.sum():.4g}; expected {n} and > 0")
     a = a.cpu().double() / a.max().item()
     return a / a.sum()
