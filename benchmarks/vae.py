@@ -4,7 +4,7 @@
 
 Everybody trains the same network, 784-400-20, on the same 50,000 binary images in batches of 128 with Adam. The
 bare loop is written out by hand: index batches, fused Adam, the loss in five lines, no checks, no history. pythae
-(Apache licence, ``pip install pythae``) runs its own training step on its own data loader; where it is not
+(Apache license, ``pip install pythae``) runs its own training step on its own data loader; where it is not
 installed, its column is left out. An importance-weighted autoencoder with five draws is compared in the same way
 (pythae's loss leaves a constant out and puts the weights on the whole gradient: the same work).
 """
@@ -99,7 +99,8 @@ def run_pythae(x: Tensor, k: int = 1) -> Callable[[], None]:
     )
     trainer = BaseTrainer(model, BaseDataset(x, torch.zeros(len(x))), training_config=config)
     trainer.prepare_training()
-    trainer.callback_handler.callbacks = []  # no progress bar, no console
+    # no progress bar, no console
+    trainer.callback_handler.callbacks = []
     return lambda: trainer.train_step(1)
 
 
@@ -110,9 +111,8 @@ def compare(title: str, runs: dict[str, Callable[[], None]], rounds: int) -> dic
             start = time.perf_counter()
             run()
             times[name].append(time.perf_counter() - start)
-    medians = {
-        name: statistics.median(values[1:]) for name, values in times.items()
-    }  # 1st: warm-up
+    # the first round warms up
+    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
     print(f"{title}: " + "   ".join(f"{name} {s:.2f} s" for name, s in medians.items()))
     return medians
 
@@ -123,9 +123,8 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, torch {torch.__version__} with {threads} threads")
     print(f"one epoch of {N:,} images, batches of {BATCH}; median of {rounds} alternating runs\n")
     random.seed(0)
-    x = (
-        torch.rand(N, 784) < 0.13
-    ).float()  # as much white as MNIST has; the time does not depend on it
+    # as much white as MNIST has; the time does not depend on it
+    x = (torch.rand(N, 784) < 0.13).float()
     try:
         peers = {"pythae": run_pythae(x)}, {"pythae": run_pythae(x, DRAWS)}
     except ImportError as error:

@@ -2,9 +2,22 @@ r"""Network parts that several chapters share."""
 
 from collections.abc import Callable, Sequence
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-__all__ = ["count_parameters", "init_he", "init_small", "mlp"]
+__all__ = ["bernoulli_cross_entropy", "count_parameters", "init_he", "init_small", "mlp"]
+
+
+def bernoulli_cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
+    r"""Minus the log-probability of black and white pixels, in nats, shape (…, n).
+
+    .. math:: -\sum_j x_j \log \hat x_j + (1 - x_j) \log(1 - \hat x_j), \qquad \hat x = \sigma(a)
+
+    Arguments:
+        logits: a, shape (…, n, d); leading axes, such as several codes a sample, carry over to the result.
+        x: numbers in [0, 1], shape (n, d); this is not checked here.
+    """
+    return F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(-1)
 
 
 def mlp(

@@ -3,7 +3,7 @@ r"""Variational autoencoders: the plain one of chapter 11 and its family of chap
 :mod:`~lectool.vae.parts` holds what is exchanged (likelihood, posterior, prior), :mod:`~lectool.vae.plain` the model.
 """
 
-from lectool.vae.discrete import DiscreteVAE, gumbel_softmax, reinforce
+from lectool.vae.discrete import DiscreteVAE, gumbel, gumbel_softmax, reinforce
 from lectool.vae.disentangle import factor_information, mutual_information_gap
 from lectool.vae.family import (
     IWAE,
@@ -16,8 +16,8 @@ from lectool.vae.family import (
     effective_samples,
     normalized_weights,
 )
-from lectool.vae.hierarchical import HierarchicalVAE, TopDownVAE, residual_kl
-from lectool.vae.inference import AggregatePosterior, NonAmortised, elbo_gradients, refine
+from lectool.vae.hierarchical import HierarchicalVAE, TopDownVAE
+from lectool.vae.inference import AggregatePosterior, NonAmortized, elbo_gradients, refine
 from lectool.vae.parts import (
     Bernoulli,
     DiagonalGaussian,
@@ -28,9 +28,18 @@ from lectool.vae.parts import (
     Posterior,
     StandardNormal,
     binarize,
+    normal_log_prob,
+    residual_kl,
 )
 from lectool.vae.plain import VAE
-from lectool.vae.quantised import VQVAE, CodePrior, VectorQuantizer, grid_networks, perplexity
+from lectool.vae.quantized import (
+    VQVAE,
+    CodePrior,
+    MaskedConv2d,
+    VectorQuantizer,
+    grid_networks,
+    perplexity,
+)
 from lectool.vae.shallow import BernoulliVAE, linear_vae, score_matching
 
 __all__ = [
@@ -53,7 +62,8 @@ __all__ = [
     "HierarchicalVAE",
     "Likelihood",
     "MMDPenalty",
-    "NonAmortised",
+    "MaskedConv2d",
+    "NonAmortized",
     "Point",
     "Posterior",
     "StandardNormal",
@@ -64,9 +74,11 @@ __all__ = [
     "elbo_gradients",
     "factor_information",
     "grid_networks",
+    "gumbel",
     "gumbel_softmax",
     "linear_vae",
     "mutual_information_gap",
+    "normal_log_prob",
     "normalized_weights",
     "perplexity",
     "refine",

@@ -2,17 +2,34 @@ r"""Chapter 12: discrete codes. Categorical latents by three gradient estimators
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lectool import check
+from lectool import check, random
+from lectool.nets import bernoulli_cross_entropy
 
-__all__ = ["DiscreteVAE", "gumbel_softmax", "reinforce"]
+__all__ = ["DiscreteVAE", "gumbel", "gumbel_softmax", "reinforce"]
 
 ESTIMATORS = ("gumbel", "straight-through", "reinforce", "exact")
 BASELINES = (None, "mean", "others")
+
+
+def gumbel(shape: Sequence[int], like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    r"""Gumbel noise :math:`g = -\log(-\log u)` with u uniform on (0, 1).
+
+    :math:`\arg\max_j (\log q_j + g_j)` is a draw from the categorical distribution q, which need not be normalized.
+
+    Arguments:
+        shape: of the result.
+        like: a tensor whose device and type the result takes.
+        generator: of the uniform numbers, on any device; torch's global one where ``None``.
+    """
+    tiny = torch.finfo(like.dtype).tiny
+    u = random.uniform(shape, like, generator).clamp(min=tiny)
+    return -(-u.log()).clamp(min=tiny).log()
 
 
 def gumbel_softmax(
@@ -20,13 +37,13 @@ def gumbel_softmax(
 ) -> Tensor:
     r"""A relaxed draw from a categorical distribution, differentiable in its log-probabilities.
 
-    With :math:`g_j = -\log(-\log u_j)`, :math:`\arg\max_j (\log q_j + g_j)` is an exact draw. The softmax at
-    temperature τ replaces the arg max:
+    With Gumbel noise g, :math:`\arg\max_j (\log q_j + g_j)` is an exact draw. The softmax at temperature τ replaces
+    the arg max:
 
     .. math:: z_j = \frac{\exp((\log q_j + g_j) / \tau)}{\sum_i \exp((\log q_i + g_i) / \tau)}
 
     Arguments:
-        log_q: log-probabilities, normalised over the last axis, shape (…, K).
+        log_q: log-probabilities, normalized over the last axis, shape (…, K).
         tau: temperature τ > 0; towards 0 draws become one-hot and their gradients wild.
         hard: whether to return the one-hot arg max and keep the relaxed draw's gradient (straight-through).
         generator: of the uniform numbers; torch's global one where ``None``.
@@ -40,12 +57,8 @@ def gumbel_softmax(
     References:
         Jang, Gu & Poole (2017), Categorical reparameterization with Gumbel-softmax; Maddison, Mnih & Teh (2017).
     """
-    if not (tau > 0 and math.isfinite(tau)):
-        raise ValueError(f"tau is {tau}; expected a finite number > 0")
-    u = torch.rand(log_q.shape, dtype=log_q.dtype, device=log_q.device, generator=generator)
-    tiny = torch.finfo(log_q.dtype).tiny
-    g = -(-u.clamp(min=tiny).log()).clamp(min=tiny).log()
-    z = ((log_q + g) / tau).softmax(-1)
+    check.positive(tau=tau)
+    z = ((log_q + gumbel(log_q.shape, log_q, generator)) / tau).softmax(-1)
     if hard:
         z = F.one_hot(z.argmax(-1), z.shape[-1]).to(z) + z - z.detach()
     return z
@@ -89,11 +102,13 @@ class DiscreteVAE(nn.Module):
             draw's gradient), ``"reinforce"`` (score function) or ``"exact"`` (all :math:`K^m` codes).
         baseline: for ``"reinforce"``: ``None``; ``"mean"``, the running mean of the cost over past batches; or
             ``"others"``, the mean cost of the same image's other draws. All three are unbiased.
-        n_draws: draws an image; at least 2 for ``"others"``.
-        tau: temperature of the relaxed draws; can be changed between updates.
+        n_draws: draws an image; at least 2 for ``"others"``; 1 for ``"exact"``, which draws none.
+        tau: temperature of the relaxed draws, 1 where ``None``. It can be changed between updates, is kept in the
+            buffer ``temperature``, and goes on from there after a checkpoint.
 
     Raises:
-        ValueError: if a size, an estimator or a baseline is out of range; for data outside [0, 1].
+        ValueError: if a size, an estimator or a baseline is out of range, or if the estimator has no use for a
+            setting that is given; for data outside [0, 1].
 
     References:
         Mnih & Gregor (2014), Neural variational inference and learning in belief networks, for the baseline.
@@ -109,31 +124,36 @@ class DiscreteVAE(nn.Module):
         estimator: str = "gumbel",
         baseline: str | None = None,
         n_draws: int = 1,
-        tau: float = 1.0,
+        tau: float | None = None,
     ):
         super().__init__()
-        if n_latents < 1 or n_categories < 2:
-            raise ValueError(
-                f"n_latents is {n_latents}, n_categories is {n_categories}; expected ≥ 1 and ≥ 2"
-            )
-        if estimator not in ESTIMATORS:
-            raise ValueError(
-                f"estimator is {estimator!r}; it can be one of {', '.join(ESTIMATORS)}"
-            )
-        if baseline not in BASELINES:
-            raise ValueError(f"baseline is {baseline!r}; it can be None, 'mean' or 'others'")
-        if n_draws < 1 + (baseline == "others") or not tau > 0:
-            raise ValueError(
-                f"n_draws is {n_draws}, tau is {tau}; expected n_draws ≥ 1 (≥ 2 with 'others') and tau > 0"
-            )
+        check.at_least(1, n_latents=n_latents)
+        check.at_least(2, n_categories=n_categories)
+        check.one_of(ESTIMATORS, estimator=estimator)
+        check.one_of(BASELINES, baseline=baseline)
+        check.at_least(2 if baseline == "others" else 1, n_draws=n_draws)
+        _check_used(estimator, baseline, n_draws, tau)
         self.encoder, self.decoder = encoder, decoder
         self.m, self.K = n_latents, n_categories
-        self.estimator, self.baseline, self.n_draws, self.tau = estimator, baseline, n_draws, tau
+        self.estimator, self.baseline, self.n_draws = estimator, baseline, n_draws
+        self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("mean_cost", torch.zeros(()))
         self.register_buffer("n_batches", torch.zeros(()))
+        self.tau = 1.0 if tau is None else tau
+
+    @property
+    def tau(self) -> float:
+        r"""The temperature of the relaxed draws."""
+        return self.temperature.item()
+
+    @tau.setter
+    def tau(self, tau: float) -> None:
+        check.positive(tau=tau)
+        self.temperature.fill_(tau)
 
     def encode(self, x: Tensor) -> Tensor:
         r"""The log-probabilities :math:`\log q(z_i = j \mid x)`, shape (n, m, K)."""
+        check.data(x, low=0.0, high=1.0)
         return self.encoder(x).reshape(len(x), self.m, self.K).log_softmax(2)
 
     def decode(self, z: Tensor) -> Tensor:
@@ -150,14 +170,13 @@ class DiscreteVAE(nn.Module):
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         r"""Pixel probabilities of n codes from the uniform prior, shape (n, d)."""
-        where = next(self.parameters()).device
-        indices = torch.randint(self.K, (n, self.m), device=where, generator=generator)
+        indices = random.integers(self.K, (n, self.m), self.temperature.device, generator)
         return self.decode(self.one_hot(indices))
 
     def cost(self, x: Tensor, z: Tensor) -> Tensor:
         r""":math:`-\log p(x \mid z)` in nats; x of shape (n, d), z of shape (…, n, m, K), result (…, n)."""
-        a = self.decoder(z.flatten(-2))
-        return F.binary_cross_entropy_with_logits(a, x.expand_as(a), reduction="none").sum(-1)
+        check.data(x, low=0.0, high=1.0)
+        return bernoulli_cross_entropy(self.decoder(z.flatten(-2)), x)
 
     def kl(self, log_q: Tensor) -> Tensor:
         r""":math:`\mathrm{KL}(q \Vert p) = \sum_i (\log K - H(q_i))` in nats, one number an image, shape (n,)."""
@@ -168,7 +187,7 @@ class DiscreteVAE(nn.Module):
         if self.K**self.m > 4096:
             raise ValueError(f"there are {self.K}^{self.m} codes; at most 4096 can be enumerated")
         rows = list(itertools.product(range(self.K), repeat=self.m))
-        return self.one_hot(torch.tensor(rows, device=next(self.parameters()).device))
+        return self.one_hot(torch.tensor(rows, device=self.temperature.device))
 
     def expected_cost(self, x: Tensor, log_q: Tensor) -> Tensor:
         r""":math:`E_q[-\log p(x \mid z)]` as a sum over all codes, shape (n,)."""
@@ -177,40 +196,42 @@ class DiscreteVAE(nn.Module):
         costs = self.cost(x, z[:, None].expand(-1, len(x), -1, -1))
         return (log_q_z.exp() * costs).sum(0)
 
-    def draw(self, log_q: Tensor, n_draws: int | None = None) -> Tensor:
+    def draw(
+        self, log_q: Tensor, n_draws: int | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
         r"""One-hot draws from q, shape (n_draws, n, m, K); as many as in training where ``None``."""
         n_draws = self.n_draws if n_draws is None else n_draws
-        flat = log_q.detach().exp().reshape(-1, self.K)
-        indices = torch.multinomial(flat, n_draws, replacement=True)
-        return self.one_hot(indices.T.reshape(n_draws, *log_q.shape[:2]))
+        log_q = log_q.detach().expand(n_draws, -1, -1, -1)
+        return self.one_hot((log_q + gumbel(log_q.shape, log_q, generator)).argmax(-1))
 
-    def loss(self, x: Tensor) -> dict[str, Tensor]:
+    def loss(self, x: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         r"""The terms ``loss``, ``reconstruction`` and ``kl`` in nats, means over the batch.
 
         For ``"reinforce"`` and ``"exact"`` the gradient of ``loss`` is an unbiased estimate of the bound's.
         """
-        check.data(x, low=0.0, high=1.0)
         log_q = self.encode(x)
-        kl = self.kl(log_q)
-        extra = 0.0
+        kl, score = self.kl(log_q).mean(), 0.0
         if self.estimator == "exact":
             cost = self.expected_cost(x, log_q)
         elif self.estimator == "reinforce":
-            z = self.draw(log_q)
-            cost = self.cost(x, z)  # (n_draws, n)
-            extra = reinforce(cost, (z * log_q).sum((2, 3)), self._baseline(cost.detach())).mean()
-        else:
-            many = log_q.expand(self.n_draws, -1, -1, -1)
-            z = gumbel_softmax(many, self.tau, hard=self.estimator == "straight-through")
+            z = self.draw(log_q, generator=generator)
             cost = self.cost(x, z)
-        cost, kl = cost.mean(), kl.mean()
-        return {"loss": cost + kl + extra, "reconstruction": cost, "kl": kl}
+            score = reinforce(cost, (z * log_q).sum((2, 3)), self.usual(cost.detach())).mean()
+        else:
+            many, hard = log_q.expand(self.n_draws, -1, -1, -1), self.estimator != "gumbel"
+            cost = self.cost(x, gumbel_softmax(many, self.tau, hard=hard, generator=generator))
+        return {"loss": cost.mean() + kl + score, "reconstruction": cost.mean(), "kl": kl}
 
-    def _baseline(self, cost: Tensor) -> Tensor | float:
+    def usual(self, cost: Tensor) -> Tensor | float:
+        r"""The baseline of costs, shape (n_draws, n): what was to be expected without looking at the draw.
+
+        The running mean is one of earlier batches only, and so independent of these draws; in training mode it
+        then takes these in.
+        """
         if self.baseline == "others":
             return (cost.sum(0) - cost) / (self.n_draws - 1)
         if self.baseline == "mean":
-            past = self.mean_cost.clone()  # of earlier batches only: independent of these draws
+            past = self.mean_cost.clone()
             if self.training:
                 self.n_batches += 1
                 self.mean_cost += (cost.mean() - past) / self.n_batches.clamp(max=20)
@@ -218,9 +239,23 @@ class DiscreteVAE(nn.Module):
         return 0.0
 
     @torch.no_grad()
-    def elbo(self, x: Tensor, n_draws: int = 10) -> Tensor:
+    def elbo(
+        self, x: Tensor, n_draws: int = 10, generator: torch.Generator | None = None
+    ) -> Tensor:
         r"""The bound with exact draws (never relaxed ones), in nats, one number an image, shape (n,)."""
-        if n_draws < 1:
-            raise ValueError(f"n_draws is {n_draws}; expected ≥ 1")
+        check.at_least(1, n_draws=n_draws)
         log_q = self.encode(x)
-        return -self.cost(x, self.draw(log_q, n_draws)).mean(0) - self.kl(log_q)
+        return -self.cost(x, self.draw(log_q, n_draws, generator)).mean(0) - self.kl(log_q)
+
+
+def _check_used(estimator: str, baseline: str | None, n_draws: int, tau: float | None) -> None:
+    relaxed = estimator in ("gumbel", "straight-through")
+    for name, value, used in (
+        ("baseline", baseline, baseline is None or estimator == "reinforce"),
+        ("n_draws", n_draws, n_draws == 1 or estimator != "exact"),
+        ("tau", tau, tau is None or relaxed),
+    ):
+        if not used:
+            raise ValueError(
+                f"{name} is {value!r}, and the estimator {estimator!r} has no use for it"
+            )

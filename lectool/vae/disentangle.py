@@ -1,11 +1,10 @@
 r"""Chapter 12: how well single code numbers stand for single factors."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from lectool import check
+from lectool.vae.parts import normal_log_prob
 
 __all__ = ["factor_information", "mutual_information_gap"]
 
@@ -35,30 +34,32 @@ def factor_information(
     """
     check.data(mean, "mean")
     check.data(sigma, "sigma", width=mean.shape[1])
-    if len(sigma) != len(mean) or factors.shape[:-1] != mean.shape[:1] or sigma.min() <= 0:
+    check.lengths(mean=mean, sigma=sigma, factors=factors)
+    check.shape("n", "n_factors", factors=factors)
+    check.positive(sigma=sigma.min().item())
+    if factors.is_floating_point() or factors.numel() == 0 or factors.min() < 0:
         raise ValueError(
-            f"mean, sigma, factors have shapes {tuple(mean.shape)}, {tuple(sigma.shape)}, "
-            f"{tuple(factors.shape)}, smallest sigma {sigma.min():.3g}; expected (n, k) twice, "
-            "(n, n_factors), and sigma > 0"
+            f"factors are {factors.dtype} of shape {tuple(factors.shape)}; expected integers ≥ 0, in one or more "
+            "columns"
         )
-    if factors.is_floating_point() or factors.min() < 0:
-        raise ValueError(f"factors are {factors.dtype}; expected integers ≥ 0")
-    members = [torch.nn.functional.one_hot(v).double() for v in factors.T]  # (n, values) each
-    shares = [m.mean(0) for m in members]
+    # who has which value of each factor: (n, values) each
+    members = [torch.nn.functional.one_hot(v).double() for v in factors.T]
     information = torch.zeros(mean.shape[1], len(members), dtype=torch.float64)
     for j, (m, s) in enumerate(zip(mean.double().T, sigma.double().T, strict=True)):
-        points = torch.linspace((m - 5 * s).min().item(), (m + 5 * s).max().item(), n_points)
-        step, points = (points[1] - points[0]).item(), points.to(m)
-        u = (points - m[:, None]) / s[:, None]
-        density = torch.exp(-0.5 * u.square()) / (
-            s[:, None] * math.sqrt(2 * math.pi)
-        )  # (n, points)
+        low, high = (m - 5 * s).min().item(), (m + 5 * s).max().item()
+        points = torch.linspace(low, high, n_points, dtype=m.dtype, device=m.device)
+        step = (high - low) / (n_points - 1)
+        squares = ((points - m[:, None]) / s[:, None]).square()
+        # (n, points)
+        density = normal_log_prob(squares, 1).exp() / s[:, None]
         total = torch.special.entr(density.mean(0)).sum() * step
-        for f, (member, share) in enumerate(zip(members, shares, strict=True)):
-            given = member.T @ density / member.sum(0).clamp(min=1)[:, None]  # (values, points)
+        for f, member in enumerate(members):
+            # (values, points)
+            given = member.T @ density / member.sum(0).clamp(min=1)[:, None]
             within = torch.special.entr(given).sum(1) * step
-            information[j, f] = total - (share * within).sum()
-    return information, torch.stack([torch.special.entr(share).sum() for share in shares])
+            information[j, f] = total - member.mean(0) @ within
+    entropies = [torch.special.entr(member.mean(0)).sum() for member in members]
+    return information, torch.stack(entropies).cpu()
 
 
 def mutual_information_gap(mean: Tensor, sigma: Tensor, factors: Tensor) -> Tensor:
@@ -67,7 +68,8 @@ def mutual_information_gap(mean: Tensor, sigma: Tensor, factors: Tensor) -> Tens
     .. math:: \frac1F \sum_f \frac{I(z_{j_1}; v_f) - I(z_{j_2}; v_f)}{H(v_f)}
 
     with :math:`j_1, j_2` the two code numbers that know most about factor f. 1 if every factor is known exactly to
-    one code number and to no other; near 0 if factors are unknown, or each is spread over several.
+    one code number and to no other; near 0 if factors are unknown, or each is spread over several. A factor that has
+    the same value in all samples has nothing to tell (H = 0): the mean is over those that vary.
 
     Arguments:
         mean, sigma, factors: as in :func:`factor_information`, with k ≥ 2.
@@ -76,10 +78,15 @@ def mutual_information_gap(mean: Tensor, sigma: Tensor, factors: Tensor) -> Tens
         a scalar, in float64.
 
     Raises:
-        ValueError: as :func:`factor_information`, or if k < 2.
+        ValueError: as :func:`factor_information`, if k < 2, or if no factor varies.
     """
     if mean.shape[-1] < 2:
         raise ValueError(f"mean has shape {tuple(mean.shape)}; expected at least 2 code numbers")
     information, entropy = factor_information(mean, sigma, factors)
-    best = information.topk(2, dim=0).values
-    return ((best[0] - best[1]) / entropy).mean()
+    varies = entropy > 0
+    if not varies.any():
+        raise ValueError(
+            f"factors are constant over {len(factors)} samples; expected one that varies"
+        )
+    best = information[:, varies].topk(2, dim=0).values
+    return ((best[0] - best[1]) / entropy[varies]).mean()

@@ -4,15 +4,16 @@ A β-VAE needs no class: it is ``VAE(…, beta=4)``.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lectool import check
 from lectool.metrics import squared_mmd
 from lectool.nets import mlp
-from lectool.vae.parts import DiagonalGaussian, Posterior
+from lectool.vae.parts import DiagonalGaussian, Likelihood, Posterior, residual_kl
 from lectool.vae.plain import VAE
 
 __all__ = [
@@ -39,7 +40,8 @@ class IWAE(VAE):
 
     Arguments:
         k: draws an image, ≥ 1; :math:`L_1` is the ELBO.
-        encoder, decoder, prior, settings: as for :class:`~lectool.vae.plain.VAE`, without β, warm-up and free bits.
+        encoder, decoder, prior, likelihood, posterior: as for :class:`~lectool.vae.plain.VAE`. A bound from several
+            draws does not split into reconstruction and KL: there is no β, no warm-up and no free bits.
 
     Raises:
         ValueError: if k < 1.
@@ -49,17 +51,25 @@ class IWAE(VAE):
     """
 
     def __init__(
-        self, encoder: nn.Module, decoder: nn.Module, prior: nn.Module, *, k: int = 5, **settings
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        prior: nn.Module,
+        *,
+        k: int = 5,
+        likelihood: str | Likelihood = "bernoulli",
+        posterior: str | type[Posterior] = "diagonal",
     ):
-        if k < 1:
-            raise ValueError(f"k is {k}; expected at least 1 draw")
-        super().__init__(encoder, decoder, prior, **settings)
+        check.at_least(1, k=k)
+        super().__init__(encoder, decoder, prior, likelihood=likelihood, posterior=posterior)
         self.k = k
 
-    def loss(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+    def loss(
+        self, x: Tensor, c: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
         r"""Minus :math:`L_k`, mean over the batch, in nats."""
-        self.likelihood.check(x)
-        return math.log(self.k) - self.log_weights(x, self.k, c).logsumexp(0).mean()
+        log_w = self.log_weights(x, self.k, c, generator)
+        return math.log(self.k) - log_w.logsumexp(0).mean()
 
 
 def normalized_weights(log_w: Tensor) -> Tensor:
@@ -86,12 +96,14 @@ class ConditionalNormal(nn.Module):
     Arguments:
         n_conditions: width of c, ≥ 1.
         k: dimension of the code, ≥ 1.
+
+    Raises:
+        ValueError: if a size is below 1.
     """
 
     def __init__(self, n_conditions: int, k: int):
         super().__init__()
-        if min(n_conditions, k) < 1:
-            raise ValueError(f"n_conditions is {n_conditions}, k is {k}; expected ≥ 1 each")
+        check.at_least(1, n_conditions=n_conditions, k=k)
         self.k = k
         self.numbers = nn.Linear(n_conditions, 2 * k)
         nn.init.zeros_(self.numbers.weight)
@@ -112,12 +124,11 @@ class ConditionalNormal(nn.Module):
     def kl_terms(self, q: Posterior, c: Tensor) -> Tensor:
         r""":math:`\mathrm{KL}(q \Vert p)` by coordinate, in nats, shape (n, k), for a diagonal q."""
         p = self.given(c)
-        ratio = (q.variance + (q.mean - p.mean).square()) / p.variance
-        return 0.5 * (ratio - 1 + p.log_variance) - q.log_scale
+        return residual_kl(q.mean - p.mean, q.log_scale - p.log_scale, p.log_scale)
 
 
 class ConditionalVAE(VAE):
-    r"""A VAE in which everything is given c; it maximises a bound of log p(x | c),
+    r"""A VAE in which everything is given c; it maximizes a bound of log p(x | c),
 
     .. math:: E_{q(z \mid x, c)}[\log p(x \mid z, c)] - \mathrm{KL}(q(z \mid x, c) \,\Vert\, p(z \mid c)).
 
@@ -150,20 +161,30 @@ class ConditionalVAE(VAE):
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Posterior:
         r"""The posterior q(z | x, c)."""
-        if c is None or len(c) != len(x):
-            given = "None" if c is None else tuple(c.shape)
-            raise ValueError(f"c is {given}; expected one row for each of {len(x)} samples")
+        if c is None:
+            raise ValueError(f"c is None; expected one row for each of {len(x)} samples")
+        check.lengths(x=x, c=c)
         return super().encode(x, torch.zeros_like(c) if self.blind else c)
+
+    def output(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        r"""The decoder's numbers a(z, c)."""
+        if c is None:
+            raise ValueError("c is None; expected one row for each code")
+        return super().output(z, c)
 
 
 # ------------------------------------------------------------------------------------------------- WAE
 
 
 class Point(Posterior):
-    r"""A code without noise, as a posterior: all of q(z | x) at one place. It has no density."""
+    r"""A code without noise, as a posterior: all of q(z | x) at one place. It has no density.
+
+    Raises:
+        ValueError: if it is asked for one, by ``log_prob``, ``log_scale`` or a model's bound.
+    """
 
     def __init__(self, a: Tensor):
-        self.mean = a
+        self.numbers = self.mean = a
 
     @staticmethod
     def n_outputs(k: int) -> int:
@@ -172,6 +193,10 @@ class Point(Posterior):
     @property
     def variance(self) -> Tensor:
         return torch.zeros_like(self.mean)
+
+    @property
+    def log_scale(self) -> Tensor:
+        return self.log_prob(self.mean)
 
     def sample(self, k: int | None = None, generator: torch.Generator | None = None) -> Tensor:
         return self.mean if k is None else self.mean.expand(k, *self.mean.shape)
@@ -203,6 +228,9 @@ class CriticPenalty(nn.Module):
     Arguments:
         k: dimension of the code.
         width: units in each of the critic's two hidden layers.
+
+    Raises:
+        ValueError: if a number is below 1.
     """
 
     def __init__(self, k: int, width: int = 64):
@@ -212,11 +240,9 @@ class CriticPenalty(nn.Module):
     def forward(self, z: Tensor, z_prior: Tensor) -> tuple[Tensor, Tensor]:
         r"""The penalty, whose gradient reaches only the codes, and the critic's cost, which reaches only T."""
         frozen = {name: p.detach() for name, p in self.critic.named_parameters()}
-        misled = F.softplus(-torch.func.functional_call(self.critic, frozen, (z,))).mean()
-        wrong = (
-            F.softplus(-self.critic(z_prior)).mean() + F.softplus(self.critic(z.detach())).mean()
-        )
-        return misled, wrong
+        misled = F.softplus(-torch.func.functional_call(self.critic, frozen, (z,)))
+        wrong = F.softplus(-self.critic(z_prior)), F.softplus(self.critic(z.detach()))
+        return misled.mean(), wrong[0].mean() + wrong[1].mean()
 
 
 class WAE(VAE):
@@ -231,7 +257,8 @@ class WAE(VAE):
         penalty: the divergence D from draws: ``forward(z, z_prior)`` returns the penalty on the encoder and a
             cost of its own parameters; an :class:`MMDPenalty` or a :class:`CriticPenalty`.
         lam: λ ≥ 0; at 0 a plain autoencoder.
-        posterior: :class:`Point` (no noise) where not given.
+        encoder, decoder, prior, likelihood: as for :class:`~lectool.vae.plain.VAE`; λ takes the place of β.
+        posterior: :class:`Point` (no noise) or a family of its :mod:`~lectool.vae.parts`.
 
     Raises:
         ValueError: if λ < 0.
@@ -248,23 +275,27 @@ class WAE(VAE):
         *,
         penalty: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
         lam: float = 10.0,
-        **settings,
+        likelihood: str | Likelihood = "bernoulli",
+        posterior: str | type[Posterior] = Point,
     ):
-        if not (lam >= 0 and math.isfinite(lam)):
-            raise ValueError(f"lam is {lam}; expected a finite number ≥ 0")
-        super().__init__(encoder, decoder, prior, **settings)
+        check.non_negative(lam=lam)
+        super().__init__(encoder, decoder, prior, likelihood=likelihood, posterior=posterior)
         self.penalty, self.lam = penalty, lam
 
-    def loss(self, x: Tensor, c: Tensor | None = None) -> dict[str, Tensor]:
+    @classmethod
+    def mlp(
+        cls, sizes: Sequence[int], *, posterior: str | type[Posterior] = Point, **settings: object
+    ) -> "WAE":
+        r"""One with fully connected networks, as :meth:`VAE.mlp` makes it."""
+        return super().mlp(sizes, posterior=posterior, **settings)
+
+    def loss(
+        self, x: Tensor, c: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
         r"""The terms ``loss``, ``reconstruction`` (nats), ``penalty`` and ``critic``, means over the batch."""
-        self.likelihood.check(x)
-        z = self.encode(x, c).sample()
-        reconstruction = -self.likelihood.log_prob(self.output(z, c), x).mean()
-        penalty, critic = self.penalty(z, self.prior.sample(len(z), c))
-        loss = reconstruction + self.lam * penalty + critic
-        return {
-            "loss": loss,
-            "reconstruction": reconstruction,
-            "penalty": penalty,
-            "critic": critic,
-        }
+        z = self.encode(x, c).sample(generator=generator)
+        z_prior = self.prior.sample(len(z), c, generator)
+        fit = -self.likelihood.log_prob(self.output(z, c), x).mean()
+        penalty, critic = self.penalty(z, z_prior)
+        loss = fit + self.lam * penalty + critic
+        return {"loss": loss, "reconstruction": fit, "penalty": penalty, "critic": critic}

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lectool import check
-from lectool.nets import mlp
-from lectool.vae.parts import LOG_2PI, DiagonalGaussian
+from lectool import check, random
+from lectool.nets import bernoulli_cross_entropy, mlp
+from lectool.vae.parts import DiagonalGaussian, StandardNormal, residual_kl
 
-__all__ = ["HierarchicalVAE", "TopDownVAE", "residual_kl"]
+__all__ = ["HierarchicalVAE", "TopDownVAE"]
 
 
 class HierarchicalVAE(nn.Module):
@@ -37,50 +37,52 @@ class HierarchicalVAE(nn.Module):
 
     def __init__(self, d: int, sizes: Sequence[int], widths: Sequence[int]):
         super().__init__()
-        _check_sizes(d, sizes, widths)
+        check.lengths(sizes=sizes, widths=widths)
+        _check_sizes(d, sizes)
         below = [d, *sizes[:-1]]
         self.up = nn.ModuleList(
             mlp([b, w, w, 2 * k]) for b, w, k in zip(below, widths, sizes, strict=True)
         )
-        self.down = nn.ModuleList(  # from z_l to what is below: x itself, or mean and log-variance of z_(l-1)
+        # from z_l to what is below: x itself, or mean and log-variance of z_(l-1)
+        self.down = nn.ModuleList(
             mlp([k, w, w, b if i == 0 else 2 * b])
             for i, (b, w, k) in enumerate(zip(below, widths, sizes, strict=True))
         )
-        self.sizes = list(sizes)
+        self.top = StandardNormal(sizes[-1])
 
-    def encode(self, x: Tensor) -> list[Tensor]:
+    def encode(self, x: Tensor, generator: torch.Generator | None = None) -> list[Tensor]:
         r"""One draw of :math:`z_1, \dots, z_L`, shapes (n, k_l)."""
-        z = []
+        z = [check.data(x, low=0.0, high=1.0)]
         for net in self.up:
-            z.append(DiagonalGaussian(net(z[-1] if z else x)).sample())
-        return z
+            z.append(DiagonalGaussian(net(z[-1])).sample(generator=generator))
+        return z[1:]
 
-    def log_ratios(self, x: Tensor, n_draws: int = 1) -> tuple[Tensor, Tensor]:
+    def log_ratios(
+        self, x: Tensor, n_draws: int = 1, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
         r"""log p(x | z₁), shape (n_draws, n), and :math:`\log q(z_l \mid \cdot) - \log p(z_l \mid \cdot)` at the
         drawn codes, shape (L, n_draws, n): layer l's share of the KL."""
+        check.data(x, low=0.0, high=1.0)
         log_q, z = [], [x.expand(n_draws, *x.shape)]
         for net in self.up:
             q = DiagonalGaussian(net(z[-1]))
-            z.append(q.sample())
+            z.append(q.sample(generator=generator))
             log_q.append(q.log_prob(z[-1]))
-        log_p = [DiagonalGaussian(net(above)).log_prob(own)
-                 for net, own, above in zip(self.down[1:], z[1:-1], z[2:], strict=True)]  # fmt: skip
-        log_p.append(-0.5 * (z[-1].square() + LOG_2PI).sum(-1))
-        log_x = _log_bernoulli(self.down[0](z[1]), x)
+        lower = zip(self.down[1:], z[1:-1], z[2:], strict=True)
+        log_p = [DiagonalGaussian(net(above)).log_prob(own) for net, own, above in lower]
+        log_p.append(self.top.log_prob(z[-1]))
+        log_x = -bernoulli_cross_entropy(self.down[0](z[1]), x)
         return log_x, torch.stack(log_q) - torch.stack(log_p)
 
-    def elbo(self, x: Tensor, k: int = 1) -> Tensor:
+    def elbo(self, x: Tensor, k: int = 1, generator: torch.Generator | None = None) -> Tensor:
         r""":math:`L_k`, a lower bound of log p(x) in nats from k draws, shape (n,)."""
-        check.data(x, low=0.0, high=1.0)
-        if k < 1:
-            raise ValueError(f"k is {k}; expected at least 1 draw")
-        log_x, kl = self.log_ratios(x, k)
+        check.at_least(1, k=k)
+        log_x, kl = self.log_ratios(x, k, generator)
         return (log_x - kl.sum(0)).logsumexp(0) - math.log(k)
 
-    def loss(self, x: Tensor) -> dict[str, Tensor]:
+    def loss(self, x: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         r"""``loss``, ``reconstruction`` and ``kl 1`` … ``kl L`` from one draw, nats, means over the batch."""
-        check.data(x, low=0.0, high=1.0)
-        log_x, kl = self.log_ratios(x)
+        log_x, kl = self.log_ratios(x, generator=generator)
         return _terms(-log_x.mean(), kl.mean((1, 2)))
 
     def decode(self, z: Tensor) -> Tensor:
@@ -89,33 +91,10 @@ class HierarchicalVAE(nn.Module):
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         r"""Pixel probabilities of n draws from the top down, shape (n, d)."""
-        like = next(self.parameters())
-        z = torch.randn(
-            n, self.sizes[-1], dtype=like.dtype, device=like.device, generator=generator
-        )
+        z = self.top.sample(n, generator=generator)
         for net in reversed(self.down[1:]):
             z = DiagonalGaussian(net(z)).sample(generator=generator)
         return self.decode(z)
-
-
-def residual_kl(shift: Tensor, log_stretch: Tensor, prior_log_sigma: Tensor) -> Tensor:
-    r"""KL of :math:`q = N(\mu + \Delta, (\sigma r)^2)` from :math:`p = N(\mu, \sigma^2)`, one number a coordinate:
-
-    .. math:: \mathrm{KL}(q \Vert p) = \tfrac12 \left( \frac{\Delta^2}{\sigma^2} + r^2 - 1 - \log r^2 \right)
-
-    The prior's mean drops out: a posterior that repeats the prior costs nothing, whatever the prior is.
-
-    Arguments:
-        shift: Δ.
-        log_stretch: log r.
-        prior_log_sigma: log σ, same shape.
-
-    References:
-        Vahdat & Kautz (2020), NVAE: a deep hierarchical variational autoencoder, equation 2.
-    """
-    return (
-        0.5 * ((shift / prior_log_sigma.exp()).square() + (2 * log_stretch).exp() - 1) - log_stretch
-    )
 
 
 class TopDownVAE(nn.Module):
@@ -137,12 +116,13 @@ class TopDownVAE(nn.Module):
 
     References:
         Vahdat & Kautz (2020), NVAE; Sønderby et al. (2016), Ladder variational autoencoders. Fully
-        connected and small here: no convolutions, no squeeze-and-excitation, no spectral regularisation.
+        connected and small here: no convolutions, no squeeze-and-excitation, no spectral regularization.
     """
 
     def __init__(self, d: int, sizes: Sequence[int], width: int = 100):
         super().__init__()
-        _check_sizes(d, sizes, [width] * len(sizes))
+        _check_sizes(d, sizes)
+        check.at_least(1, width=width)
         self.sizes = list(sizes)
         self.first = nn.Linear(d, width)
         self.up = nn.ModuleList(nn.Linear(width, width) for _ in sizes)
@@ -151,21 +131,25 @@ class TopDownVAE(nn.Module):
         self.residual = nn.ModuleList(mlp([2 * width, width, 2 * k]) for k in sizes)
         self.update = nn.ModuleList(mlp([width + k, width, width]) for k in sizes)
         self.last = nn.Linear(width, d)
-        for net in self.prior:  # N(0, I) at first
+        # N(0, I) at first
+        for net in self.prior:
             nn.init.zeros_(net.weight)
             nn.init.zeros_(net.bias)
 
     def features(self, x: Tensor) -> list[Tensor]:
         r""":math:`h_1, \dots, h_L`, from the data upwards, shape (n, width) each."""
-        h = [self.first(x)]
+        h = [self.first(check.data(x, low=0.0, high=1.0))]
         for net in self.up:
             h.append(h[-1] + net(F.relu(h[-1])))
         return h[1:]
 
     def descend(
-        self, n: int, h: list[Tensor] | None = None, n_prior: int = 0,
+        self,
+        n: int,
+        h: list[Tensor] | None = None,
+        n_prior: int = 0,
         generator: torch.Generator | None = None,
-    ) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
+    ) -> tuple[Tensor, list[Tensor]]:
         r"""From the top to the picture.
 
         Arguments:
@@ -182,37 +166,30 @@ class TopDownVAE(nn.Module):
             shift, log_r = torch.zeros_like(mean), torch.zeros_like(mean)
             if h is not None and layer >= n_prior:
                 shift, log_r = self.residual[layer](torch.cat([s, h[layer]], -1)).chunk(2, -1)
-            noise = torch.randn(mean.shape, dtype=s.dtype, device=s.device, generator=generator)
-            z = mean + shift + (log_sigma + log_r).exp() * noise
+            epsilon = random.noise(mean.shape, mean, generator)
+            z = mean + shift + (log_sigma + log_r).exp() * epsilon
             kls.insert(0, residual_kl(shift, log_r, log_sigma).sum(-1))
             s = s + self.update[layer](torch.cat([s, z], -1))
         return self.last(F.relu(s)), kls
 
-    def elbo(self, x: Tensor) -> Tensor:
+    def elbo(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         r"""One draw of the bound on log p(x) in nats, shape (n,)."""
-        check.data(x, low=0.0, high=1.0)
-        a, kls = self.descend(len(x), self.features(x))
-        return _log_bernoulli(a, x) - sum(kls)
+        a, kls = self.descend(len(x), self.features(x), generator=generator)
+        return -bernoulli_cross_entropy(a, x) - sum(kls)
 
-    def loss(self, x: Tensor) -> dict[str, Tensor]:
+    def loss(self, x: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         r"""``loss``, ``reconstruction`` and ``kl 1`` … ``kl L`` in nats, means over the batch."""
-        check.data(x, low=0.0, high=1.0)
-        a, kls = self.descend(len(x), self.features(x))
-        return _terms(-_log_bernoulli(a, x).mean(), torch.stack(kls).mean(1))
+        a, kls = self.descend(len(x), self.features(x), generator=generator)
+        return _terms(bernoulli_cross_entropy(a, x).mean(), torch.stack(kls).mean(1))
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         r"""Pixel probabilities of n draws from the prior, shape (n, d)."""
         return torch.sigmoid(self.descend(n, generator=generator)[0])
 
-    def resample(self, x: Tensor, n_prior: int) -> Tensor:
+    def resample(self, x: Tensor, n_prior: int, generator: torch.Generator | None = None) -> Tensor:
         r"""Pixel probabilities of x with its ``n_prior`` lowest layers drawn anew from their priors."""
-        if not 0 <= n_prior <= len(self.sizes):
-            raise ValueError(f"n_prior is {n_prior}; expected 0 … {len(self.sizes)}")
-        return torch.sigmoid(self.descend(len(x), self.features(x), n_prior)[0])
-
-
-def _log_bernoulli(a: Tensor, x: Tensor) -> Tensor:
-    return -F.binary_cross_entropy_with_logits(a, x.expand_as(a), reduction="none").sum(-1)
+        check.inside(f"[0, {len(self.sizes)}]", n_prior=n_prior)
+        return torch.sigmoid(self.descend(len(x), self.features(x), n_prior, generator)[0])
 
 
 def _terms(reconstruction: Tensor, kls: Tensor) -> dict[str, Tensor]:
@@ -220,9 +197,7 @@ def _terms(reconstruction: Tensor, kls: Tensor) -> dict[str, Tensor]:
     return {"loss": reconstruction + kls.sum(), "reconstruction": reconstruction, **named}
 
 
-def _check_sizes(d: int, sizes: Sequence[int], widths: Sequence[int]) -> None:
-    if not sizes or len(sizes) != len(widths) or min(d, *sizes, *widths) < 1:
-        raise ValueError(
-            f"d, sizes, widths are {d}, {list(sizes)}, {list(widths)}; "
-            "expected numbers ≥ 1, and as many widths as sizes, at least one"
-        )
+def _check_sizes(d: int, sizes: Sequence[int]) -> None:
+    check.at_least(1, d=d, n_layers=len(sizes))
+    for layer, k in enumerate(sizes):
+        check.at_least(1, **{f"sizes[{layer}]": k})

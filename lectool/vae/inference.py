@@ -6,45 +6,48 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from lectool import check, random
 from lectool.vae.parts import Posterior
 from lectool.vae.plain import VAE
 
-__all__ = ["AggregatePosterior", "NonAmortised", "elbo_gradients", "refine"]
+__all__ = ["AggregatePosterior", "NonAmortized", "elbo_gradients", "refine"]
 
 ESTIMATORS = ("pathwise", "score", "score with baseline")
 
 
-class NonAmortised(nn.Module):
+class NonAmortized(nn.Module):
     r"""Trains a VAE's decoder without its encoder: each training sample has posterior numbers of its own.
 
     Arguments:
         model: its decoder is trained; its encoder is left as it is.
         n: the number of training samples; the table of their posteriors grows with it.
-        speed: how much faster a row moves than a weight, > 0. Adam moves each number by about one step size an
+        lr_factor: by how many times the step size a row moves, > 0. Adam moves each number by about one step an
             update; a weight is moved by each batch, a row once an epoch.
 
     Raises:
-        ValueError: if ``n`` or ``speed`` is out of range.
+        ValueError: if ``n`` or ``lr_factor`` is out of range.
 
     Example:
-        >>> table = NonAmortised(VAE.mlp([784, 400, 20]), 1000)
+        >>> table = NonAmortized(VAE.mlp([784, 400, 20]), 1000)
         >>> history = train.fit(table, [x, torch.arange(1000)])  # doctest: +SKIP
     """
 
-    def __init__(self, model: VAE, n: int, *, speed: float = 20.0):
+    def __init__(self, model: VAE, n: int, *, lr_factor: float = 20.0):
         super().__init__()
-        if n < 1 or not speed > 0:
-            raise ValueError(f"n, speed are {n}, {speed}; expected ≥ 1, > 0")
-        self.model, self.speed = model, speed
+        check.at_least(1, n=n)
+        check.positive(lr_factor=lr_factor)
+        self.model, self.lr_factor = model, lr_factor
         self.table = nn.Parameter(torch.zeros(n, model.posterior.n_outputs(model.prior.k)))
 
     def posterior(self, rows: Tensor | slice) -> Posterior:
         r"""The posteriors of some of the training samples, by their numbers."""
-        return self.model.posterior(self.speed * self.table[rows])
+        return self.model.posterior(self.table[rows])
 
-    def loss(self, x: Tensor, rows: Tensor) -> dict[str, Tensor]:
+    def loss(
+        self, x: Tensor, rows: Tensor, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
         r"""The VAE's loss of samples x, shape (m, d), that are the training set's ``rows``, shape (m,)."""
-        return self.model.loss(x, q=self.posterior(rows))
+        return self.model.loss(x, generator=generator, q=self.posterior(rows))
 
 
 def refine(
@@ -56,10 +59,11 @@ def refine(
     posterior: type[Posterior] | None = None,
     n_draws: int = 4,
     c: Tensor | None = None,
+    generator: torch.Generator | None = None,
 ) -> Posterior:
     r"""The best posterior of each sample by itself, at the decoder as it is.
 
-    Maximises the ELBO over the numbers of each :math:`q_i(z)` by Adam with a falling step size, from the
+    Maximizes the ELBO over the numbers of each :math:`q_i(z)` by Adam with a falling step size, from the
     encoder's answer where the family is the encoder's own, else from that answer's means and variances.
 
     Arguments:
@@ -69,33 +73,34 @@ def refine(
         posterior: the family; the model's own where ``None``.
         n_draws: draws a sample and update, ≥ 1.
         c: the condition.
+        generator: of the draws.
 
     Returns:
         a posterior of n samples, to be handed to ``model.elbo(x, q=…)``.
 
+    Raises:
+        ValueError: if a number is out of range, or the data leave the likelihood's.
+
     References:
         Cremer, Li & Duvenaud (2018), Inference suboptimality in variational autoencoders: what is lost between
-        this and the encoder is the amortisation gap, what is lost between log p(x) and this the gap of the family.
+        this and the encoder is the amortization gap, what is lost between log p(x) and this the gap of the family.
     """
-    if steps < 1 or n_draws < 1 or not lr > 0:
-        raise ValueError(f"steps, n_draws, lr are {steps}, {n_draws}, {lr}; expected ≥ 1, ≥ 1, > 0")
+    check.at_least(1, steps=steps, n_draws=n_draws)
+    check.positive(lr=lr)
     family = model.posterior if posterior is None else posterior
     with torch.no_grad():
         q = model.encode(x, c)
         a = (q if family is model.posterior else family.like(q)).numbers
     a = a.clone().requires_grad_()
-    opt = torch.optim.Adam(
-        [a], lr=lr, betas=(0.9, 0.95)
-    )  # a short memory: the first slopes are steep
+    # a short memory: the first slopes are steep
+    opt = torch.optim.Adam([a], lr=lr, betas=(0.9, 0.95))
     for step in range(steps):
-        for group in opt.param_groups:
-            group["lr"] = lr * (1 - step / steps)
+        opt.param_groups[0]["lr"] = lr * (1 - step / steps)
         with torch.enable_grad():
             q = family(a)
-            z = q.sample(n_draws)
+            z = q.sample(n_draws, generator)
             fit = model.likelihood.log_prob(model.output(z, c), x).mean(0)
-            (slope,) = torch.autograd.grad((model.prior.kl(q, c) - fit).sum(), a)
-        a.grad = slope
+            (a.grad,) = torch.autograd.grad((model.prior.kl(q, c) - fit).sum(), a)
         opt.step()
     return family(a.detach())
 
@@ -120,8 +125,9 @@ def elbo_gradients(
         posterior: the family of q.
         a: its numbers, shape (1, ``n_outputs(k)``).
         n: number of estimates, at least 2.
-        estimator: ``"pathwise"`` (the reparameterised draw is differentiated), ``"score"`` (b = 0), or
+        estimator: ``"pathwise"`` (the reparameterized draw is differentiated), ``"score"`` (b = 0), or
             ``"score with baseline"`` (b is the mean of f over the other draws).
+        generator: of the draws.
 
     Returns:
         shape (n, ``n_outputs(k)``).
@@ -129,11 +135,10 @@ def elbo_gradients(
     Raises:
         ValueError: if the estimator is unknown or there are fewer than two draws.
     """
-    if estimator not in ESTIMATORS or n < 2:
-        raise ValueError(
-            f"estimator, n are {estimator!r}, {n}; expected one of {', '.join(ESTIMATORS)}, ≥ 2"
-        )
-    rows = a.detach().expand(n, -1).clone().requires_grad_()  # one copy a draw: one gradient a draw
+    check.one_of(ESTIMATORS, estimator=estimator)
+    check.at_least(2, n=n)
+    # one copy a draw: one gradient a draw
+    rows = a.detach().expand(n, -1).clone().requires_grad_()
     q = posterior(rows)
     z = q.sample(generator=generator)
     if estimator == "pathwise":
@@ -168,7 +173,7 @@ class AggregatePosterior:
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         r"""Codes, shape (n, k): a sample is picked, then a draw of its posterior is taken."""
-        rows = torch.randint(self.n, (n,), generator=generator, device=self.q.mean.device)
+        rows = random.integers(self.n, n, self.q.mean.device, generator)
         return self.q[rows].sample(generator=generator)
 
     def kl_to(

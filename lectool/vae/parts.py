@@ -9,10 +9,10 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lectool import check
+from lectool import check, random
+from lectool.nets import bernoulli_cross_entropy
 
 __all__ = [
     "Bernoulli",
@@ -24,22 +24,51 @@ __all__ = [
     "Posterior",
     "StandardNormal",
     "binarize",
+    "normal_log_prob",
+    "residual_kl",
 ]
 
 LOG_2PI = math.log(2 * math.pi)
 
 
-def binarize(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    r"""Draws each pixel to be 1 with the probability that its grey value in [0, 1] names, else 0.
+def normal_log_prob(squares: Tensor, d: int) -> Tensor:
+    r""":math:`\log N(u; 0, I) = -\tfrac12 (\lVert u \rVert^2 + d \log 2 \pi)`, from which every Gaussian here is made.
 
-    Called for each batch anew it makes *dynamically binarised* images: no two epochs see the same ones.
+    Arguments:
+        squares: :math:`\lVert u \rVert^2`, any shape.
+        d: the numbers in u.
+    """
+    return -0.5 * (squares + d * LOG_2PI)
+
+
+def residual_kl(shift: Tensor, log_stretch: Tensor, prior_log_sigma: Tensor) -> Tensor:
+    r"""KL of :math:`q = N(\mu + \Delta, (\sigma r)^2)` from :math:`p = N(\mu, \sigma^2)`, one number a coordinate:
+
+    .. math:: \mathrm{KL}(q \Vert p) = \tfrac12 \left( \frac{\Delta^2}{\sigma^2} + r^2 - 1 - \log r^2 \right)
+
+    The prior's mean drops out: a posterior that repeats the prior costs nothing, whatever the prior is.
+
+    Arguments:
+        shift: Δ.
+        log_stretch: log r.
+        prior_log_sigma: log σ, same shape.
+
+    References:
+        Vahdat & Kautz (2020), NVAE: a deep hierarchical variational autoencoder, equation 2.
+    """
+    r, squares = log_stretch.exp(), (shift / prior_log_sigma.exp()).square()
+    return 0.5 * (squares + r.square() - 1) - log_stretch
+
+
+def binarize(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    r"""Draws each pixel to be 1 with the probability that its gray value in [0, 1] names, else 0.
+
+    Called for each batch anew it makes *dynamically binarized* images: no two epochs see the same ones.
 
     Raises:
         ValueError: if x leaves [0, 1].
     """
-    check.data(x, n_dims=x.ndim, low=0.0, high=1.0)
-    u = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
-    return (u < x).to(x.dtype)
+    return random.bernoulli(check.data(x, n_dims=x.ndim, low=0.0, high=1.0), generator)
 
 
 # ---------------------------------------------------------------------------------- likelihoods p(x | z)
@@ -61,7 +90,7 @@ class Likelihood(nn.Module):
         return check.data(x)
 
     def log_prob(self, a: Tensor, x: Tensor) -> Tensor:
-        r"""log p(x | z) in nats, summed over the numbers of a sample, shape (…, n)."""
+        r"""log p(x | z) in nats, summed over the numbers of a sample, shape (…, n); the model checks x."""
         raise NotImplementedError
 
     def mean(self, a: Tensor) -> Tensor:
@@ -81,13 +110,13 @@ class Bernoulli(Likelihood):
         return check.data(x, low=0.0, high=1.0)
 
     def log_prob(self, a: Tensor, x: Tensor) -> Tensor:
-        return -F.binary_cross_entropy_with_logits(a, x.expand_as(a), reduction="none").sum(-1)
+        return -bernoulli_cross_entropy(a, x)
 
     def mean(self, a: Tensor) -> Tensor:
         return torch.sigmoid(a)
 
     def sample(self, a: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return torch.bernoulli(torch.sigmoid(a), generator=generator)
+        return random.bernoulli(self.mean(a), generator)
 
 
 class Gaussian(Likelihood):
@@ -97,36 +126,33 @@ class Gaussian(Likelihood):
         sigma: σ > 0, in units of the data.
         learned: whether training fits σ; it then starts at ``sigma``.
 
-    What is trained is log σ / 5: Adam moves every number by about one step size an update, and this one has
-    further to go than a weight.
+    What is trained is log σ, by five times the step size: Adam moves every number by about one step an update, and
+    this one has further to go than a weight.
+
+    Raises:
+        ValueError: if σ is not positive.
     """
 
-    SPEED = 5.0
+    lr_factor = 5.0
 
     def __init__(self, sigma: float = 1.0, *, learned: bool = False):
         super().__init__()
-        if not sigma > 0:
-            raise ValueError(f"sigma is {sigma}; expected > 0")
-        start = torch.tensor(math.log(sigma) / self.SPEED)
-        self.slow_log_sigma = nn.Parameter(start, requires_grad=learned)
-
-    @property
-    def log_sigma(self) -> Tensor:
-        return self.SPEED * self.slow_log_sigma
+        check.positive(sigma=sigma)
+        self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma)), requires_grad=learned)
 
     @property
     def sigma(self) -> Tensor:
         return self.log_sigma.exp()
 
     def log_prob(self, a: Tensor, x: Tensor) -> Tensor:
-        squares = ((x - a) / self.sigma).square().sum(-1)
-        return -0.5 * (squares + x.shape[-1] * (LOG_2PI + 2 * self.log_sigma))
+        d, squares = x.shape[-1], ((x - a) / self.sigma).square().sum(-1)
+        return normal_log_prob(squares, d) - d * self.log_sigma
 
     def mean(self, a: Tensor) -> Tensor:
         return a
 
     def sample(self, a: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return a + self.sigma * _noise(a, generator)
+        return a + self.sigma * random.noise(a.shape, a, generator)
 
 
 class HeteroscedasticGaussian(Likelihood):
@@ -137,12 +163,14 @@ class HeteroscedasticGaussian(Likelihood):
     Arguments:
         floor: added to every variance, > 0, in squared units of the data: a pixel that never changes would
             else make the likelihood infinite.
+
+    Raises:
+        ValueError: if the floor is not positive.
     """
 
     def __init__(self, floor: float = 1e-3):
         super().__init__()
-        if not floor > 0:
-            raise ValueError(f"floor is {floor}; expected > 0")
+        check.positive(floor=floor)
         self.floor = floor
 
     def n_outputs(self, d: int) -> int:
@@ -155,14 +183,15 @@ class HeteroscedasticGaussian(Likelihood):
 
     def log_prob(self, a: Tensor, x: Tensor) -> Tensor:
         mean, variance = self.moments(a)
-        return -0.5 * ((x - mean).square() / variance + variance.log() + LOG_2PI).sum(-1)
+        squares = ((x - mean).square() / variance).sum(-1)
+        return normal_log_prob(squares, x.shape[-1]) - 0.5 * variance.log().sum(-1)
 
     def mean(self, a: Tensor) -> Tensor:
         return self.moments(a)[0]
 
     def sample(self, a: Tensor, generator: torch.Generator | None = None) -> Tensor:
         mean, variance = self.moments(a)
-        return mean + variance.sqrt() * _noise(mean, generator)
+        return mean + variance.sqrt() * random.noise(mean.shape, mean, generator)
 
 
 # ----------------------------------------------------------------------------------- posteriors q(z | x)
@@ -207,14 +236,14 @@ class Posterior:
         raise NotImplementedError
 
     def sample(self, k: int | None = None, generator: torch.Generator | None = None) -> Tensor:
-        r"""Reparameterised draws :math:`z = m + L \epsilon`, shape (n, k), or with a first axis of ``k`` draws."""
+        r"""Reparameterized draws :math:`z = m + L \epsilon`, shape (n, k), or with a first axis of ``k`` draws."""
         shape = self.mean.shape if k is None else (k, *self.mean.shape)
-        return self.mean + self.spread(_noise(self.mean, generator, shape))
+        return self.mean + self.spread(random.noise(shape, self.mean, generator))
 
     def log_prob(self, z: Tensor) -> Tensor:
         r"""log q(z | x), shape (…, n), for z of shape (…, n, k)."""
         squares = self.standardize(z).square().sum(-1)
-        return -0.5 * (squares + z.shape[-1] * LOG_2PI) - self.log_scale.sum(-1)
+        return normal_log_prob(squares, z.shape[-1]) - self.log_scale.sum(-1)
 
     def sample_with_log_prob(
         self, k: int | None = None, generator: torch.Generator | None = None
@@ -273,7 +302,8 @@ class FullGaussian(Posterior):
 
     def __init__(self, a: Tensor):
         self.numbers = a
-        k = round((math.sqrt(9 + 8 * a.shape[-1]) - 3) / 2)  # from 2k + k (k − 1) / 2 numbers
+        # 2k + k (k − 1) / 2 numbers, solved for k
+        k = round((math.sqrt(9 + 8 * a.shape[-1]) - 3) / 2)
         self.mean, self.log_scale, below = a.split([k, k, k * (k - 1) // 2], -1)
         L = torch.diag_embed(self.log_scale.exp())
         row, column = torch.tril_indices(k, k, -1, device=a.device)
@@ -316,20 +346,19 @@ class StandardNormal(nn.Module):
 
     def __init__(self, k: int):
         super().__init__()
-        if k < 1:
-            raise ValueError(f"k is {k}; expected ≥ 1")
+        check.at_least(1, k=k)
         self.k = k
         self.register_buffer("zero", torch.zeros(k), persistent=False)
 
     def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         r"""log p(z), shape (…, n)."""
-        return -0.5 * (z.square().sum(-1) + self.k * LOG_2PI)
+        return normal_log_prob(z.square().sum(-1), self.k)
 
     def sample(
         self, n: int, c: Tensor | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
         r"""Codes, shape (n, k)."""
-        return _noise(self.zero, generator, (n, self.k))
+        return random.noise((n, self.k), self.zero, generator)
 
     def kl_terms(self, q: Posterior, c: Tensor | None = None) -> Tensor:
         r""":math:`\mathrm{KL}(q \Vert p)` in nats, split over the coordinates, shape (n, k).
@@ -343,13 +372,6 @@ class StandardNormal(nn.Module):
     def kl(self, q: Posterior, c: Tensor | None = None) -> Tensor:
         r""":math:`\mathrm{KL}(q \Vert p)` in nats, shape (n,)."""
         return self.kl_terms(q, c).sum(-1)
-
-
-def _noise(
-    like: Tensor, generator: torch.Generator | None, shape: tuple[int, ...] | None = None
-) -> Tensor:
-    shape = like.shape if shape is None else shape
-    return torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
 
 
 LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {

@@ -6,14 +6,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from lectool import check
 from lectool.nets import mlp
-from lectool.vae.parts import (
-    LIKELIHOODS,
-    POSTERIORS,
-    Likelihood,
-    Posterior,
-    StandardNormal,
-)
+from lectool.vae.parts import LIKELIHOODS, POSTERIORS, Likelihood, Posterior, StandardNormal
 
 __all__ = ["VAE"]
 
@@ -34,7 +29,8 @@ class VAE(nn.Module):
             ``"heteroscedastic"``.
         posterior: a class of :mod:`~lectool.vae.parts`, or ``"diagonal"`` or ``"full"``.
         beta: β ≥ 0.
-        warm_up: the number of first updates in training over which β grows linearly from 0; 0 for none.
+        warm_up: the number of first updates in training over which β grows linearly from 0; 0 for none. The
+            updates done are counted in the buffer ``n_updates``.
         free_nats: the KL of each coordinate, as a mean over the batch, is not pressed below this ("free bits").
 
     Raises:
@@ -58,14 +54,11 @@ class VAE(nn.Module):
         free_nats: float = 0.0,
     ):
         super().__init__()
-        if not (beta >= 0 and warm_up >= 0 and free_nats >= 0):
-            raise ValueError(
-                f"beta, warm_up, free_nats are {beta}, {warm_up}, {free_nats}; expected ≥ 0 each"
-            )
+        check.non_negative(beta=beta, warm_up=warm_up, free_nats=free_nats)
         self.encoder, self.decoder, self.prior = encoder, decoder, prior
         self.likelihood, self.posterior = _likelihood(likelihood), _posterior(posterior)
         self.beta, self.warm_up, self.free_nats = beta, warm_up, free_nats
-        self.n_updates = 0
+        self.register_buffer("n_updates", torch.zeros((), dtype=torch.int64))
 
     @classmethod
     def mlp(
@@ -89,26 +82,31 @@ class VAE(nn.Module):
         Example:
             >>> vae = VAE.mlp([784, 400, 20])
         """
-        if len(sizes) < 2 or min(sizes) < 1 or n_conditions < 0:
-            raise ValueError(
-                f"sizes, n_conditions are {list(sizes)}, {n_conditions}; expected two or more sizes ≥ 1, and ≥ 0"
-            )
+        check.at_least(0, n_conditions=n_conditions)
+        if len(sizes) < 2 or min(sizes) < 1:
+            raise ValueError(f"sizes are {list(sizes)}; expected two or more numbers ≥ 1")
         likelihood, posterior = _likelihood(likelihood), _posterior(posterior)
         d, *hidden, k = sizes
         down = [d + n_conditions, *hidden, posterior.n_outputs(k)]
         up = [k + n_conditions, *hidden[::-1], likelihood.n_outputs(d)]
-        return cls(
-            mlp(down, activation), mlp(up, activation), StandardNormal(k),
-            likelihood=likelihood, posterior=posterior, **settings,
-        )  # fmt: skip
+        parts = mlp(down, activation), mlp(up, activation), StandardNormal(k)
+        return cls(*parts, likelihood=likelihood, posterior=posterior, **settings)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Posterior:
-        r"""The posterior q(z | x) of each sample, shape (n, d)."""
-        return self.posterior(self.encoder(_beside(x, c)))
+        r"""The posterior q(z | x) of each sample, for x of shape (n, d)."""
+        self.likelihood.check(x)
+        return self.posterior(self.encoder(beside(x, c)))
+
+    def infer(self, x: Tensor, c: Tensor | None = None, q: Posterior | None = None) -> Posterior:
+        r"""q, where somebody else has found it for these samples, else the encoder's answer."""
+        if q is None:
+            return self.encode(x, c)
+        self.likelihood.check(x)
+        return q
 
     def output(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         r"""The decoder's numbers a(z), before the likelihood makes a distribution of them."""
-        return self.decoder(_beside(z, c))
+        return self.decoder(beside(z, c))
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         r"""The mean E[x | z] of each code, shape (…, n, d)."""
@@ -136,7 +134,7 @@ class VAE(nn.Module):
 
         Here and below, ``q`` takes the place of the encoder's posterior where it is given.
         """
-        q = self.encode(x, c) if q is None else q
+        q = self.infer(x, c, q)
         z = q.sample(generator=generator)
         return self.likelihood.log_prob(self.output(z, c), x), self.prior.kl_terms(q, c)
 
@@ -149,8 +147,9 @@ class VAE(nn.Module):
         q: Posterior | None = None,
     ) -> Tensor:
         r""":math:`\log p(x, z_i) - \log q(z_i \mid x)` for k draws :math:`z_i \sim q(z \mid x)`, shape (k, n)."""
-        q = self.encode(x, c) if q is None else q
-        z, log_q = q.sample_with_log_prob(_draws(k), generator)
+        q = self.infer(x, c, q)
+        check.at_least(1, k=k)
+        z, log_q = q.sample_with_log_prob(k, generator)
         log_joint = self.likelihood.log_prob(self.output(z, c), x) + self.prior.log_prob(z, c)
         return log_joint - log_q
 
@@ -171,8 +170,8 @@ class VAE(nn.Module):
         References:
             Burda, Grosse & Salakhutdinov (2016), Importance weighted autoencoders.
         """
-        self.likelihood.check(x)
-        if _draws(k) == 1:
+        check.at_least(1, k=k)
+        if k == 1:
             log_likelihood, kl = self.terms(x, c, generator, q)
             return log_likelihood - kl.sum(-1)
         return self.log_weights(x, k, c, generator, q).logsumexp(0) - math.log(k)
@@ -191,55 +190,54 @@ class VAE(nn.Module):
 
         Its mean is too small by an error that falls as k grows. Draws are taken ``chunk`` at a time.
         """
-        self.likelihood.check(x)
-        sizes = [chunk] * (_draws(k) // chunk) + ([k % chunk] if k % chunk else [])
+        check.at_least(1, k=k, chunk=chunk)
+        sizes = [min(chunk, k - done) for done in range(0, k, chunk)]
         parts = [self.log_weights(x, size, c, generator, q).logsumexp(0) for size in sizes]
         return torch.stack(parts).logsumexp(0) - math.log(k)
 
     def loss(
-        self, x: Tensor, c: Tensor | None = None, q: Posterior | None = None
+        self,
+        x: Tensor,
+        c: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        q: Posterior | None = None,
     ) -> dict[str, Tensor]:
         r"""The terms ``loss`` = ``reconstruction`` + β ``kl`` in nats, means over the batch, from one draw."""
-        self.likelihood.check(x)
-        log_likelihood, kl = self.terms(x, c, q=q)
+        log_likelihood, kl = self.terms(x, c, generator, q)
         reconstruction, kl = -log_likelihood.mean(), kl.mean(0)
-        penalty = kl.clamp(min=self.free_nats) if self.free_nats else kl
-        loss = reconstruction + self.weight() * penalty.sum()
+        loss = reconstruction + self.price(kl)
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl.sum()}
+
+    def price(self, kl: Tensor) -> Tensor:
+        r"""What a code costs whose coordinates have these KLs, shape (k,): β times their sum.
+
+        Less during the warm-up; a coordinate is charged for at least its free nats.
+        """
+        free = kl.clamp(min=self.free_nats) if self.free_nats else kl
+        return self.weight() * free.sum()
 
     def weight(self) -> float:
         r"""β, or during the warm-up its share for the updates done; counts the calls in training mode."""
         if not (self.training and self.warm_up):
             return self.beta
         self.n_updates += 1
-        return self.beta * min(1.0, self.n_updates / self.warm_up)
+        return self.beta * min(1.0, self.n_updates.item() / self.warm_up)
 
 
-def _beside(v: Tensor, c: Tensor | None) -> Tensor:
+def beside(v: Tensor, c: Tensor | None) -> Tensor:
+    r"""v with the condition laid beside it, where there is one."""
     return v if c is None else torch.cat([v, c.expand(*v.shape[:-1], -1)], -1)
-
-
-def _draws(k: int) -> int:
-    if k < 1:
-        raise ValueError(f"k is {k}; expected at least 1 draw")
-    return k
 
 
 def _likelihood(part: str | Likelihood) -> Likelihood:
     if isinstance(part, Likelihood):
         return part
-    if part not in LIKELIHOODS:
-        raise ValueError(
-            f"likelihood is {part!r}; it can be one of {', '.join(LIKELIHOODS)}, or a Likelihood"
-        )
+    check.one_of(LIKELIHOODS, likelihood=part)
     return LIKELIHOODS[part]()
 
 
 def _posterior(part: str | type[Posterior]) -> type[Posterior]:
     if isinstance(part, type) and issubclass(part, Posterior):
         return part
-    if part not in POSTERIORS:
-        raise ValueError(
-            f"posterior is {part!r}; it can be one of {', '.join(POSTERIORS)}, or a Posterior"
-        )
+    check.one_of(POSTERIORS, posterior=part)
     return POSTERIORS[part]

@@ -3,11 +3,11 @@ r"""Chapter 11: one layer, three objectives: a linear VAE, hidden bits with exac
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lectool import check
-from lectool.vae.parts import LOG_2PI, Gaussian, Posterior
+from lectool.nets import bernoulli_cross_entropy
+from lectool.vae.parts import Gaussian, Posterior, normal_log_prob
 from lectool.vae.plain import VAE
 
 __all__ = ["BernoulliVAE", "linear_vae", "score_matching"]
@@ -56,8 +56,8 @@ class BernoulliVAE(nn.Module):
 
     def __init__(self, d: int, k: int, *, sigma: float = 1.0, tied: bool = True):
         super().__init__()
-        if min(d, k) < 1 or not sigma > 0:
-            raise ValueError(f"d, k, sigma are {d}, {k}, {sigma}; expected ≥ 1, ≥ 1, > 0")
+        check.at_least(1, d=d, k=k)
+        check.positive(sigma=sigma)
         self.sigma, self.k = sigma, k
         self.W = nn.Parameter(torch.randn(d, k) / d**0.5)
         self.V = None if tied else nn.Parameter(torch.randn(d, k) / d**0.5)
@@ -65,7 +65,8 @@ class BernoulliVAE(nn.Module):
         self.c = nn.Parameter(torch.zeros(d))
 
     def encode(self, x: Tensor) -> Tensor:
-        r"""The logits of q(z = 1 | x), shape (n, k)."""
+        r"""The logits of q(z = 1 | x), shape (n, k), for x of shape (n, d)."""
+        check.data(x, width=self.W.shape[0])
         return x @ (self.W if self.V is None else self.V) + self.b
 
     def decode(self, z: Tensor) -> Tensor:
@@ -81,27 +82,28 @@ class BernoulliVAE(nn.Module):
         r"""The exact ELBO in nats, shape (n,)."""
         a = self.encode(x)
         p = torch.sigmoid(a)
-        entropy = F.binary_cross_entropy_with_logits(a, p, reduction="none").sum(1)
-        log_likelihood = self._log_normal(self.expected_error(x, p), x.shape[1])
+        entropy = bernoulli_cross_entropy(a, p)
+        log_likelihood = self.log_likelihood(self.expected_error(x, p))
         return log_likelihood - (self.k * math.log(2) - entropy)
 
     def log_prob(self, x: Tensor) -> Tensor:
         r"""log p(x) in nats, shape (n,), by a sum over all :math:`2^k` settings of the bits; k ≤ 16."""
+        check.data(x, width=self.W.shape[0])
         if self.k > 16:
             raise ValueError(f"k is {self.k}; the sum over 2^k settings is offered for k ≤ 16")
         numbers = torch.arange(2**self.k, device=x.device)
         z = (numbers[:, None] >> torch.arange(self.k, device=x.device) & 1).to(x.dtype)
         squares = torch.cdist(x, self.decode(z)).square()
-        log_joint = self._log_normal(squares, x.shape[1]) - self.k * math.log(2)
-        return log_joint.logsumexp(1)
+        return (self.log_likelihood(squares) - self.k * math.log(2)).logsumexp(1)
 
     def loss(self, x: Tensor) -> Tensor:
         r"""Minus the mean ELBO of a batch, shape (n, d)."""
-        check.data(x, width=self.W.shape[0])
         return -self.elbo(x).mean()
 
-    def _log_normal(self, squares: Tensor, d: int) -> Tensor:
-        return -0.5 * (squares / self.sigma**2 + d * (LOG_2PI + 2 * math.log(self.sigma)))
+    def log_likelihood(self, squares: Tensor) -> Tensor:
+        r"""log p(x | z) in nats for squared errors :math:`\lVert x - c - W z \rVert^2`, or its mean for theirs."""
+        d = len(self.c)
+        return normal_log_prob(squares / self.sigma**2, d) - d * math.log(self.sigma)
 
 
 def score_matching(W: Tensor, x: Tensor) -> Tensor:

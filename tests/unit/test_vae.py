@@ -21,8 +21,8 @@ from lectool.vae import VAE, DiagonalGaussian, FullGaussian, StandardNormal
 
 
 def numbers(posterior, n, k, seed=0, scale=0.7):
-    rng = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(n, posterior.n_outputs(k), generator=rng, dtype=torch.float64)
+    source = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(n, posterior.n_outputs(k), generator=source, dtype=torch.float64)
 
 
 def as_torch(q):
@@ -172,12 +172,25 @@ def test_a_likelihood_draws_what_it_describes(part):
         assert set(x.unique().tolist()) == {0.0, 1.0}
 
 
-def test_binarize_draws_pixels_with_their_grey_values():
+def test_binarize_draws_pixels_with_their_gray_values():
     x = torch.tensor([0.0, 0.2, 0.7, 1.0]).expand(20000, 4)
     bits = vae.binarize(x, torch.Generator().manual_seed(0))
     assert set(bits.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(bits.mean(0), x[0], atol=0.015, rtol=0)
     assert vae.binarize(x.double()).dtype == torch.float64
+
+
+def test_a_learned_sigma_and_a_rows_numbers_move_by_their_multiple_of_the_step_size():
+    model = VAE.mlp([4, 2], likelihood="gaussian")
+    table = vae.NonAmortized(model, 8, lr_factor=7.0)
+    x = 3 + torch.randn(8, 4)
+    bias = model.decoder[0].bias.detach().clone()
+    train.fit(table, [x, torch.arange(8)], steps=1, batch_size=8, lr=1e-3)
+    torch.testing.assert_close(model.likelihood.log_sigma.abs().item(), 5e-3, rtol=1e-3, atol=0)
+    step = (model.decoder[0].bias - bias).abs()
+    torch.testing.assert_close(step, torch.full((4,), 1e-3), rtol=1e-2, atol=0)
+    torch.testing.assert_close(table.table.abs().max().item(), 7e-3, rtol=1e-3, atol=0)
+    assert vae.Gaussian(2.0).double().log_sigma.item() == pytest.approx(math.log(2))
 
 
 # --- the model ------------------------------------------------------------------------------------------------------
@@ -204,6 +217,49 @@ def test_warm_up_raises_beta_linearly_and_only_in_training():
     assert model.weight() == 2.0
     model.train()
     assert [model.weight() for _ in range(6)] == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: VAE.mlp([6, 8, 2], warm_up=40),
+        lambda: VAE.mlp([6, 8, 2], likelihood="gaussian", warm_up=40),
+        lambda: vae.NonAmortized(VAE.mlp([6, 8, 2], warm_up=40), 50),
+        lambda: vae.DiscreteVAE(nn.Linear(6, 6), nn.Linear(6, 6), 2, 3),
+        lambda: vae.DiscreteVAE(
+            nn.Linear(6, 6), nn.Linear(6, 6), 2, 3, estimator="reinforce", baseline="mean"
+        ),
+        lambda: vae.VQVAE(
+            nn.Sequential(nn.Linear(6, 6), nn.Unflatten(1, (2, 3, 1))),
+            nn.Flatten(),
+            vae.VectorQuantizer(5, 2, decay=0.8),
+        ),
+        lambda: vae.WAE.mlp([6, 8, 2], penalty=vae.CriticPenalty(2, 4)),
+    ],
+)
+def test_a_run_goes_on_from_its_checkpoint_as_if_it_had_not_stopped(make, tmp_path):
+    random.seed(0)
+    x = (torch.rand(50, 6) < 0.4).float()
+    data = [x, torch.arange(50)] if isinstance(make(), vae.NonAmortized) else x
+
+    def run(epochs, checkpoint=None):
+        random.seed(1)
+        model = make()
+
+        def cool(epoch, model):
+            if isinstance(model, vae.DiscreteVAE):
+                model.tau = model.tau * 0.7
+
+        fit = {"batch_size": 10, "lr": 1e-2, "callback": cool, "checkpoint": checkpoint}
+        history = train.fit(model, data, epochs=epochs, **fit)
+        return model.state_dict(), history
+
+    whole, expected = run(4)
+    run(2, tmp_path / "half.pt")
+    resumed, history = run(4, tmp_path / "half.pt")
+    assert history["loss"] == expected["loss"]
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
 
 
 def test_free_nats_are_a_floor_under_each_coordinate():
@@ -234,6 +290,74 @@ def test_float64_stays_and_generators_repeat():
     assert torch.equal(first, again)
     assert model.sample(3).dtype == torch.float64
     assert torch.equal(model.reconstruct(x), model.decode(model.encode(x).mean))
+
+
+SIX, GIVEN = (torch.arange(24).reshape(4, 6) % 3 == 0).float(), torch.eye(4)
+
+
+def conditional():
+    prior = vae.ConditionalNormal(4, 2)
+    return vae.ConditionalVAE(nn.Linear(10, 4), nn.Linear(6, 6), prior, likelihood="gaussian")
+
+
+def discrete(estimator):
+    return vae.DiscreteVAE(nn.Linear(6, 6), nn.Linear(6, 6), 2, 3, estimator=estimator)
+
+
+def codebook():
+    encoder = nn.Sequential(nn.Linear(6, 6), nn.Unflatten(1, (2, 3, 1)))
+    return vae.VQVAE(encoder, nn.Flatten(), vae.VectorQuantizer(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("make", "draw"),
+    [
+        (lambda: VAE.mlp([6, 2]), lambda m, g: m.loss(SIX, generator=g)["loss"]),
+        (lambda: VAE.mlp([6, 2]), lambda m, g: m.elbo(SIX, 3, generator=g)),
+        (lambda: VAE.mlp([6, 2]), lambda m, g: m.log_prob(SIX, 3, generator=g)),
+        (lambda: VAE.mlp([6, 2]), lambda m, g: m.sample(4, generator=g)),
+        (lambda: VAE.mlp([6, 2]), lambda m, g: vae.refine(m, SIX, steps=2, generator=g).numbers),
+        (
+            lambda: vae.NonAmortized(VAE.mlp([6, 2]), 4),
+            lambda m, g: m.loss(SIX, torch.arange(4), g)["loss"],
+        ),
+        (lambda: vae.IWAE.mlp([6, 2]), lambda m, g: m.loss(SIX, generator=g)),
+        (
+            lambda: vae.WAE.mlp([6, 2], penalty=vae.MMDPenalty()),
+            lambda m, g: m.loss(SIX, generator=g)["penalty"],
+        ),
+        (
+            lambda: vae.WAE.mlp([6, 2], penalty=vae.MMDPenalty(), posterior="diagonal"),
+            lambda m, g: m.loss(SIX, generator=g)["reconstruction"],
+        ),
+        (conditional, lambda m, g: m.loss(SIX, GIVEN, g)["loss"]),
+        (conditional, lambda m, g: m.sample(4, GIVEN, g)),
+        (lambda: vae.HierarchicalVAE(6, [2, 2], [9, 9]), lambda m, g: m.loss(SIX, g)["loss"]),
+        (lambda: vae.HierarchicalVAE(6, [2, 2], [9, 9]), lambda m, g: m.elbo(SIX, 3, g)),
+        (lambda: vae.HierarchicalVAE(6, [2, 2], [9, 9]), lambda m, g: m.encode(SIX, g)[1]),
+        (lambda: vae.HierarchicalVAE(6, [2, 2], [9, 9]), lambda m, g: m.sample(4, g)),
+        (lambda: vae.TopDownVAE(6, [2, 2], 4), lambda m, g: m.loss(SIX, g)["loss"]),
+        (lambda: vae.TopDownVAE(6, [2, 2], 4), lambda m, g: m.elbo(SIX, g)),
+        (lambda: vae.TopDownVAE(6, [2, 2], 16), lambda m, g: m.resample(SIX, 1, g)),
+        (lambda: vae.TopDownVAE(6, [2, 2], 4), lambda m, g: m.sample(4, g)),
+        (lambda: discrete("gumbel"), lambda m, g: m.loss(SIX, g)["loss"]),
+        (lambda: discrete("reinforce"), lambda m, g: m.loss(SIX, g)["reconstruction"]),
+        (lambda: discrete("gumbel"), lambda m, g: m.elbo(SIX, generator=g)),
+        (lambda: discrete("gumbel"), lambda m, g: m.sample(9, g)),
+        (codebook, lambda m, g: m.loss(SIX, g)["loss"]),
+        (lambda: vae.CodePrior(3, (2, 2), width=4), lambda m, g: m.sample(9, g)),
+    ],
+)
+def test_every_draw_comes_from_the_generator(make, draw):
+    values = []
+    for step, seed in enumerate((0, 0, 1)):
+        random.seed(0)
+        model = make()
+        torch.manual_seed(step)
+        with torch.no_grad():
+            values.append(draw(model, torch.Generator().manual_seed(seed)))
+    assert torch.equal(values[0], values[1])
+    assert not torch.equal(values[0], values[2])
 
 
 def test_importance_sampling_in_chunks_is_importance_sampling():
@@ -363,7 +487,7 @@ def test_a_table_of_posteriors_learns_without_the_encoder():
     x = (torch.rand(60, 12) < torch.rand(60, 1)).float()
     model = VAE.mlp([12, 16, 2])
     before = model.encoder[0].weight.detach().clone()
-    table = vae.NonAmortised(model, 60)
+    table = vae.NonAmortized(model, 60)
     history = train.fit(table, [x, torch.arange(60)], epochs=60, batch_size=20, lr=5e-3)
     assert torch.equal(before, model.encoder[0].weight)
     assert history["loss"][-1] < history["loss"][0] - 1
@@ -382,12 +506,12 @@ def test_the_aggregate_is_torchs_mixture_and_its_kl_an_integral():
     prior = StandardNormal(1)
     density = torchs.log_prob(z).exp()
     integral = (density * (torchs.log_prob(z) - Normal(0, 1).log_prob(z))).sum() * (z[1] - z[0])
-    rng = torch.Generator().manual_seed(0)
-    found = torch.tensor([mixture.kl_to(prior, rng) for _ in range(4000)]).mean(0)
+    source = torch.Generator().manual_seed(0)
+    found = torch.tensor([mixture.kl_to(prior, source) for _ in range(4000)]).mean(0)
     assert found[0].item() == pytest.approx(integral.item(), abs=0.03)
     assert 0 < found[1] < math.log(3)
     assert found.sum().item() == pytest.approx(prior.kl(q).mean().item(), abs=1e-4)
-    draws = mixture.sample(40000, rng)
+    draws = mixture.sample(40000, source)
     assert draws.shape == (40000, 1)
     assert draws.mean().item() == pytest.approx(q.mean.mean().item(), abs=0.02)
     assert draws.var().item() == pytest.approx(
@@ -470,7 +594,7 @@ BITS = torch.zeros(3, 6)
         (lambda: MODEL.loss(BITS[:0]), "empty"),
         (lambda: MODEL.loss(BITS.long()), "expected a float"),
         (lambda: vae.binarize(BITS + 2), "expected"),
-        (lambda: MODEL.elbo(BITS, 0), "k is 0; expected at least 1 draw"),
+        (lambda: MODEL.elbo(BITS, 0), "k is 0; expected a finite number ≥ 1"),
         (lambda: MODEL.elbo(BITS, -3), "k is -3"),
         (lambda: MODEL.log_prob(BITS, 0), "k is 0"),
         (lambda: VAE.mlp([6, 2], beta=-1.0), "beta"),
@@ -488,7 +612,21 @@ BITS = torch.zeros(3, 6)
         (lambda: vae.BernoulliVAE(3, 17).log_prob(torch.zeros(1, 3)), "k is 17"),
         (lambda: vae.BernoulliVAE(3, 2).loss(torch.zeros(1, 4)), "expected 3 numbers"),
         (lambda: vae.score_matching(torch.zeros(3, 2), torch.zeros(1, 4)), "expected 3 numbers"),
-        (lambda: vae.NonAmortised(MODEL, 0), "n, speed"),
+        (lambda: vae.NonAmortized(MODEL, 0), "n is 0"),
+        (lambda: vae.NonAmortized(MODEL, 3, lr_factor=0.0), "lr_factor is 0"),
+        (lambda: MODEL.encode(2 + BITS), "expected"),
+        (lambda: MODEL.reconstruct(2 + BITS), "expected"),
+        (lambda: MODEL.terms(2 + BITS), "expected"),
+        (lambda: MODEL.log_weights(2 + BITS, 3), "expected"),
+        (lambda: MODEL.loss(2 + BITS, q=MODEL.encode(BITS)), "expected"),
+        (lambda: MODEL.elbo(2 + BITS, 3, q=MODEL.encode(BITS)), "expected"),
+        (lambda: vae.NonAmortized(MODEL, 3).loss(2 + BITS, torch.arange(3)), "expected"),
+        (lambda: vae.refine(MODEL, 2 + BITS), "expected"),
+        (lambda: vae.refine(MODEL, BITS, n_draws=0), "n_draws is 0"),
+        (lambda: MODEL.log_prob(BITS, chunk=0), "chunk is 0"),
+        (lambda: vae.BernoulliVAE(3, 2).encode(torch.zeros(1, 3) / 0), "NaN"),
+        (lambda: vae.BernoulliVAE(3, 2).elbo(torch.zeros(1, 4)), "expected 3 numbers"),
+        (lambda: vae.BernoulliVAE(3, 2).log_prob(torch.zeros(1, 4)), "expected 3 numbers"),
         (lambda: vae.refine(MODEL, BITS, steps=0), "steps"),
         (lambda: vae.refine(MODEL, BITS, lr=0.0), "lr"),
         (

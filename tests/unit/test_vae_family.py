@@ -17,8 +17,8 @@ from lectool.nets import mlp
 
 
 def bits(n, d, seed=0):
-    rng = torch.Generator().manual_seed(seed)
-    return (torch.rand(n, d, generator=rng) < 0.4).float()
+    source = torch.Generator().manual_seed(seed)
+    return (torch.rand(n, d, generator=source) < 0.4).float()
 
 
 # --- importance weights ---------------------------------------------------------------------------------------------
@@ -29,9 +29,12 @@ def linear_gaussian(kind, **extra):
     random.seed(0)
     W, sigma = torch.randn(5, 2), 0.8
     model = kind(
-        nn.Linear(5, 4), nn.Linear(2, 5), vae.StandardNormal(2),
-        likelihood=vae.Gaussian(sigma), **extra,
-    )  # fmt: skip
+        nn.Linear(5, 4),
+        nn.Linear(2, 5),
+        vae.StandardNormal(2),
+        likelihood=vae.Gaussian(sigma),
+        **extra,
+    )
     M = W.T @ W / sigma**2 + torch.eye(2)
     with torch.no_grad():
         model.decoder.weight.copy_(W)
@@ -83,10 +86,20 @@ def test_effective_samples():
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_fewer_than_one_draw(k):
-    with pytest.raises(ValueError, match=f"k is {k}; expected at least 1"):
+    with pytest.raises(ValueError, match=f"k is {k}; expected a finite number ≥ 1"):
         vae.IWAE.mlp([6, 4, 2], k=k)
-    with pytest.raises(ValueError, match="at least 1 draw"):
+    with pytest.raises(ValueError, match=f"k is {k}"):
         vae.HierarchicalVAE(6, [2], [4]).elbo(bits(3, 6), k)
+
+
+@pytest.mark.parametrize("setting", [{"beta": 100.0}, {"warm_up": 5}, {"free_nats": 0.3}])
+def test_a_setting_that_a_relative_has_no_use_for_is_named(setting):
+    (name,) = setting
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+        vae.IWAE.mlp([6, 4, 2], **setting)
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+        vae.WAE.mlp([6, 4, 2], penalty=vae.MMDPenalty(), **setting)
+    vae.ConditionalVAE.mlp([6, 4, 2], n_conditions=1, **setting)  # has
 
 
 def test_negative_beta():
@@ -129,9 +142,12 @@ def test_conditional_bound_is_tight_only_if_the_encoder_sees_the_condition(blind
     # x = z + 2 c + noise: p(z | x, c) = N((x - 2 c) / (1 + v), v / (1 + v)), p(x | c) = N(2 c, 1 + v)
     v = 0.25
     model = vae.ConditionalVAE(
-        nn.Linear(2, 2), nn.Linear(2, 1), vae.StandardNormal(1),
-        likelihood=vae.Gaussian(v**0.5), blind=blind,
-    )  # fmt: skip
+        nn.Linear(2, 2),
+        nn.Linear(2, 1),
+        vae.StandardNormal(1),
+        likelihood=vae.Gaussian(v**0.5),
+        blind=blind,
+    )
     with torch.no_grad():
         model.decoder.weight.copy_(torch.tensor([[1.0, 2.0]]))
         model.decoder.bias.zero_()
@@ -148,8 +164,11 @@ def test_missing_condition():
     model = vae.ConditionalVAE.mlp([6, 4, 2], n_conditions=3)
     with pytest.raises(ValueError, match="c is None; expected one row for each of 2"):
         model.loss(bits(2, 6))
-    with pytest.raises(ValueError, match="expected one row"):
+    with pytest.raises(ValueError, match="x has 2, c has 3 rows"):
         model.loss(bits(2, 6), torch.zeros(3, 3))
+    for without in (lambda: model.decode(torch.zeros(2, 2)), lambda: model.sample(2)):
+        with pytest.raises(ValueError, match="c is None; expected one row for each code"):
+            without()
 
 
 # --- Wasserstein ----------------------------------------------------------------------------------------------------
@@ -161,6 +180,11 @@ def test_point_posterior():
     assert vae.Point.n_outputs(5) == 5
     with pytest.raises(ValueError, match="no density"):
         q.log_prob(q.mean)
+    model = vae.WAE.mlp([6, 8, 2], penalty=vae.MMDPenalty())
+    assert isinstance(model.encode(bits(3, 6)), vae.Point)  # where no other family is named
+    for k in (1, 5):
+        with pytest.raises(ValueError, match="no density"):
+            model.elbo(bits(3, 6), k)
 
 
 def test_wae_loss_is_reconstruction_and_penalty():
@@ -320,16 +344,16 @@ def test_a_baseline_lowers_the_variance():
 
 def test_running_mean_uses_earlier_batches_only():
     model, x = discrete(estimator="reinforce", baseline="mean"), bits(5, 6).double()
-    first = model._baseline(torch.full((1, 5), 3.0))
-    second = model._baseline(torch.full((1, 5), 9.0))
+    first = model.usual(torch.full((1, 5), 3.0))
+    second = model.usual(torch.full((1, 5), 9.0))
     assert first == 0 and second == 3 and model.mean_cost == 6
     model.eval()
     model.loss(x)
     assert model.mean_cost == 6
     model.train()
     for _ in range(40):
-        model._baseline(torch.full((1, 5), 6.0))
-    model._baseline(torch.full((1, 5), 26.0))
+        model.usual(torch.full((1, 5), 6.0))
+    model.usual(torch.full((1, 5), 26.0))
     assert model.mean_cost == 7  # old batches fade: the last one counts a twentieth
 
 
@@ -341,8 +365,8 @@ def test_loss_value_is_not_touched_by_the_score_term():
 
 def test_gumbel_draws_have_the_right_frequencies():
     q = torch.tensor([0.5, 0.3, 0.15, 0.05])
-    rng = torch.Generator().manual_seed(0)
-    z = vae.gumbel_softmax(q.log().expand(20000, -1), 0.3, generator=rng)
+    source = torch.Generator().manual_seed(0)
+    z = vae.gumbel_softmax(q.log().expand(20000, -1), 0.3, generator=source)
     torch.testing.assert_close(z.sum(1), torch.ones(20000))
     torch.testing.assert_close(
         torch.bincount(z.argmax(1)) / 20000, q, atol=4 * 0.5 / 20000**0.5, rtol=0
@@ -377,23 +401,84 @@ def test_bad_discrete_settings(wrong):
         discrete(**wrong)
 
 
+@pytest.mark.parametrize(
+    ("estimator", "setting"),
+    [
+        ("gumbel", {"baseline": "mean"}),
+        ("exact", {"baseline": "others", "n_draws": 2}),
+        ("exact", {"n_draws": 2}),
+        ("exact", {"tau": 0.5}),
+        ("reinforce", {"tau": 0.5}),
+    ],
+)
+def test_an_estimator_names_the_setting_that_it_has_no_use_for(estimator, setting):
+    name = next(iter(setting))
+    with pytest.raises(ValueError, match=f"{name} is .*'{estimator}' has no use for it"):
+        discrete(estimator=estimator, **setting)
+
+
+def test_the_temperature_is_part_of_the_state():
+    model = discrete(tau=0.5)
+    assert model.tau == 0.5
+    model.tau = 0.25
+    again = discrete()
+    again.load_state_dict(model.state_dict())
+    assert again.tau == 0.25
+    with pytest.raises(ValueError, match="tau is 0"):
+        model.tau = 0.0
+
+
 def test_too_many_codes_to_enumerate():
     model = vae.DiscreteVAE(nn.Linear(6, 40), nn.Linear(40, 6), 10, 4, estimator="exact")
     with pytest.raises(ValueError, match="at most 4096"):
         model.loss(bits(2, 6))
 
 
-@pytest.mark.parametrize("make", [lambda: discrete().float(), lambda: vae.HierarchicalVAE(6, [2], [4]),
-                                  lambda: vae.TopDownVAE(6, [2], 4),
-                                  lambda: vae.ConditionalVAE.mlp([6, 4, 2], n_conditions=1)])  # fmt: skip
-def test_data_outside_the_unit_interval(make):
+def vq(n_codes=4):
+    return vae.VQVAE(
+        nn.Unflatten(1, (2, 3, 1)), nn.Flatten(), vae.VectorQuantizer(n_codes, 2, restart=False)
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "methods"),
+    [
+        (lambda: discrete().float(), ["loss", "elbo", "encode", "reconstruct"]),
+        (lambda: vae.HierarchicalVAE(6, [2], [4]), ["loss", "elbo", "encode", "log_ratios"]),
+        (lambda: vae.TopDownVAE(6, [2], 4), ["loss", "elbo", "features"]),
+        (vq, ["loss", "encode", "reconstruct", "quantize", "usage"]),
+        (lambda: vae.IWAE.mlp([6, 4, 2]), ["loss", "elbo", "log_prob", "encode", "reconstruct"]),
+        (
+            lambda: vae.WAE.mlp([6, 4, 2], penalty=vae.MMDPenalty()),
+            ["loss", "encode", "reconstruct"],
+        ),
+    ],
+)
+def test_data_outside_the_unit_interval(make, methods):
     model = make()
-    extra = (torch.zeros(3, 1),) if isinstance(model, vae.ConditionalVAE) else ()
-    with pytest.raises(ValueError, match=r"expected \[0"):
-        model.loss(bits(3, 6) * 2, *extra)
+    for method in methods:
+        for wrong in (bits(3, 6) * 2, bits(3, 6) - 0.5):
+            with pytest.raises(ValueError, match=r"expected \[0"):
+                getattr(model, method)(wrong)
 
 
-# --- vector quantisation --------------------------------------------------------------------------------------------
+def test_data_outside_the_unit_interval_where_more_than_data_is_asked_for():
+    wrong, c = bits(3, 6) * 2, torch.zeros(3, 1)
+    conditional = vae.ConditionalVAE.mlp([6, 4, 2], n_conditions=1)
+    model = discrete().float()
+    log_q = model.encode(bits(3, 6))
+    for call in (
+        lambda: conditional.loss(wrong, c),
+        lambda: conditional.encode(wrong, c),
+        lambda: vae.TopDownVAE(6, [2], 4).resample(wrong, 1),
+        lambda: model.expected_cost(wrong, log_q),
+        lambda: model.cost(wrong, model.draw(log_q)),
+    ):
+        with pytest.raises(ValueError, match=r"expected \[0"):
+            call()
+
+
+# --- vector quantization --------------------------------------------------------------------------------------------
 
 
 def test_quantizer_takes_the_nearest_and_passes_gradients_on():
@@ -422,10 +507,10 @@ def test_quantizer_takes_the_nearest_and_passes_gradients_on():
 def test_moving_averages_follow_the_formula_and_end_at_the_means():
     random.seed(0)
     quantizer = vae.VectorQuantizer(3, 2, decay=0.9, restart=False)
-    centres = torch.tensor([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0]])
+    centers = torch.tensor([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0]])
     with torch.no_grad():
-        quantizer.codebook.copy_(centres + 1)
-    z = centres.repeat_interleave(50, 0) + torch.randn(150, 2)
+        quantizer.codebook.copy_(centers + 1)
+    z = centers.repeat_interleave(50, 0) + torch.randn(150, 2)
     _, indices, *_ = quantizer(z)
     counts = 0.1 * torch.bincount(indices, minlength=3).float()
     torch.testing.assert_close(quantizer.counts, counts)
@@ -480,6 +565,43 @@ def test_a_code_is_dead_below_a_hundredth_of_the_mean_use(count, dead):
     assert not dead or (quantizer.codebook[2] == z).all(1).any()
 
 
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("n", [1, 5])
+def test_a_codebook_survives_a_first_batch_of_fewer_vectors_than_codes(n, size):
+    random.seed(0)
+    quantizer = vae.VectorQuantizer(8, size)
+    first = torch.randn(n, size)
+    quantizer(first)
+    assert quantizer.codebook.isfinite().all() and quantizer.sums.isfinite().all()
+    near = torch.cdist(quantizer.codebook, first).min(1)
+    assert near.values.max() < 0.2
+    if n > 1:
+        assert len(near.indices.unique()) == n  # every vector is taken
+    for _ in range(300):
+        e, indices, *_ = quantizer(torch.randn(64, size))
+    assert e.isfinite().all()
+    assert vae.perplexity(indices, 8) > 4
+
+
+def test_a_codebook_starts_from_vectors_that_differ():
+    random.seed(0)
+    quantizer, first = vae.VectorQuantizer(20, 2), 100 * torch.randn(20, 2)
+    quantizer.start(first)
+    assert len(torch.cdist(quantizer.codebook, first).argmin(1).unique()) == 20
+
+
+def test_reading_codes_off_teaches_the_codebook_nothing():
+    random.seed(0)
+    encoder = nn.Unflatten(1, (2, 3, 1))
+    model = vae.VQVAE(encoder, nn.Flatten(), vae.VectorQuantizer(4, 2))
+    x = bits(5, 6)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    codes = model.encode(x)
+    model.reconstruct(x)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert torch.equal(codes, model.eval().quantize(x)[1])
+
+
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=60))
 @settings(deadline=None, max_examples=60)
 def test_perplexity_lies_between_1_and_the_number_of_codes(values):
@@ -516,11 +638,11 @@ def test_vqvae_terms_and_collapse():
         assert model.usage(x) == {"perplexity": pytest.approx(1.0), "share": 1 / 16}
 
 
-@pytest.mark.parametrize("arguments", [(1, 2), (4, 0)])
-def test_bad_codebook(arguments):
-    with pytest.raises(ValueError, match="n_codes, size, decay"):
+@pytest.mark.parametrize(("arguments", "name"), [((1, 2), "n_codes is 1"), ((4, 0), "size is 0")])
+def test_bad_codebook(arguments, name):
+    with pytest.raises(ValueError, match=name):
         vae.VectorQuantizer(*arguments)
-    with pytest.raises(ValueError, match="decay"):
+    with pytest.raises(ValueError, match="decay is 1"):
         vae.VectorQuantizer(4, 2, decay=1.0)
 
 
@@ -616,8 +738,8 @@ def test_layers_are_drawn_one_from_the_other():
         torch.testing.assert_close(z[0], model.up[0](x)[:, :2])
         torch.testing.assert_close(z[1], model.up[1](z[0])[:, :2])
         found = model.sample(7, torch.Generator().manual_seed(1))
-        rng = torch.Generator().manual_seed(1)
-        top = torch.randn(7, 2, dtype=torch.float64, generator=rng)
+        source = torch.Generator().manual_seed(1)
+        top = torch.randn(7, 2, dtype=torch.float64, generator=source)
         expected = torch.sigmoid(model.down[0](model.down[1](top)[:, :2]))
         torch.testing.assert_close(found, expected)
 
@@ -689,10 +811,10 @@ def test_lower_layers_can_be_drawn_anew():
     "kind", [vae.HierarchicalVAE, lambda d, s, w: vae.TopDownVAE(d, s, w[0] if w else 4)]
 )
 def test_bad_layers(kind):
-    for sizes, widths in (([], []), ([2, 0], [4, 4])):
-        with pytest.raises(ValueError, match="d, sizes, widths"):
+    for sizes, widths, name in (([], [], "n_layers is 0"), ([2, 0], [4, 4], r"sizes\[1\] is 0")):
+        with pytest.raises(ValueError, match=name):
             kind(6, sizes, widths)
-    with pytest.raises(ValueError, match="as many widths"):
+    with pytest.raises(ValueError, match="sizes has 2, widths has 1 rows"):
         vae.HierarchicalVAE(6, [2, 2], [4])
 
 
@@ -733,13 +855,31 @@ def test_information_of_two_overlapping_gaussians():
 
 def test_bad_codes_for_the_gap():
     z, s, factors = torch.zeros(12, 2), torch.ones(12, 2), grid()
-    for wrong in ((z, s[:5], factors), (z, 0 * s, factors), (z, s, factors[:5])):
+    for wrong in (
+        (z, s[:5], factors),
+        (z, 0 * s, factors),
+        (z, s, factors[:5]),
+        (z, s, factors[:, 0]),
+        (z, s, factors[:, :0]),
+    ):
         with pytest.raises(ValueError, match="expected"):
             vae.mutual_information_gap(*wrong)
     with pytest.raises(ValueError, match="integers"):
         vae.mutual_information_gap(z, s, factors.float())
     with pytest.raises(ValueError, match="at least 2 code numbers"):
         vae.mutual_information_gap(z[:, :1], s[:, :1], factors)
+
+
+def test_a_factor_that_never_varies_has_no_share_in_the_gap():
+    factors, z = grid(), grid().float()
+    s = torch.full_like(z, 0.05)
+    constant = torch.cat([factors, torch.full((12, 1), 2)], 1)
+    found = vae.mutual_information_gap(z, s, constant)
+    assert found == vae.mutual_information_gap(z, s, factors)
+    information, entropy = vae.factor_information(z, s, constant)
+    assert entropy[2] == 0 and information[:, 2].abs().max() < 1e-3
+    with pytest.raises(ValueError, match="factors are constant over 12 samples"):
+        vae.mutual_information_gap(z, s, constant[:, 2:])
 
 
 # --- shapes ---------------------------------------------------------------------------------------------------------

@@ -1,15 +1,23 @@
-r"""Chapter 12: vector-quantised codes, their codebook, and an autoregressive prior over them."""
+r"""Chapter 12: vector-quantized codes, their codebook, and an autoregressive prior over them."""
 
-import math
 import warnings
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lectool import check
+from lectool import check, random
+from lectool.nets import bernoulli_cross_entropy
+from lectool.vae.discrete import gumbel
 
-__all__ = ["VQVAE", "CodePrior", "VectorQuantizer", "grid_networks", "perplexity"]
+__all__ = [
+    "VQVAE",
+    "CodePrior",
+    "MaskedConv2d",
+    "VectorQuantizer",
+    "grid_networks",
+    "perplexity",
+]
 
 
 def perplexity(indices: Tensor, n_codes: int) -> Tensor:
@@ -43,7 +51,8 @@ class VectorQuantizer(nn.Module):
         size: numbers in a code vector.
         decay: γ in (0, 1) of the moving averages; ``None`` trains the codebook by gradient.
         restart: whether a code that hardly any vector has chosen of late moves to a random one of the batch;
-            the codebook then also starts from the first batch's vectors. Only in training mode.
+            the codebook then also starts from the first batch's vectors, of which some are taken more than once
+            where there are fewer than codes. Only in training mode.
 
     Raises:
         ValueError: if a size is too small or γ is not in (0, 1).
@@ -57,10 +66,10 @@ class VectorQuantizer(nn.Module):
         self, n_codes: int, size: int, *, decay: float | None = 0.95, restart: bool = True
     ):
         super().__init__()
-        if n_codes < 2 or size < 1 or not (decay is None or 0 < decay < 1):
-            raise ValueError(
-                f"n_codes, size, decay are {n_codes}, {size}, {decay}; expected ≥ 2, ≥ 1, None or in (0, 1)"
-            )
+        check.at_least(2, n_codes=n_codes)
+        check.at_least(1, size=size)
+        if decay is not None:
+            check.inside("(0, 1)", decay=decay)
         self.decay, self.restart = decay, restart
         self.codebook = nn.Parameter(torch.randn(n_codes, size), requires_grad=decay is None)
         self.register_buffer("counts", torch.zeros(n_codes))
@@ -72,51 +81,60 @@ class VectorQuantizer(nn.Module):
         e = self.codebook
         return (e.square().sum(1) - 2 * z @ e.T).argmin(1)
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        r"""Quantises vectors of shape (n, size).
+    def forward(
+        self, z: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        r"""Quantizes vectors of shape (n, size).
 
         Returns:
             the code vectors with straight-through gradient, shape (n, size); their indices, shape (n,);
             and the squared distances :math:`\lVert z - \mathrm{sg}[e] \rVert^2`, which moves the encoder, and
             :math:`\lVert \mathrm{sg}[z] - e \rVert^2`, which moves the codebook, shape (n,) each.
         """
+        fixed = z.detach()
         if self.training and self.restart and not self.started:
-            self._start(z.detach())
-        indices = self.nearest(z.detach())
+            self.start(fixed, generator)
+        indices = self.nearest(fixed)
         e = self.codebook[indices]
         if self.training:
-            self._learn(z.detach(), indices)
+            self.learn(fixed, indices, generator)
         to_code = (z - e.detach()).square().sum(1)
-        return z + (e - z).detach(), indices, to_code, (z.detach() - e).square().sum(1)
+        return z + (e - z).detach(), indices, to_code, (fixed - e).square().sum(1)
 
     @torch.no_grad()
-    def _start(self, z: Tensor) -> None:
-        rows = torch.randint(len(z), (len(self.codebook),), device=z.device)
-        self.codebook.copy_(z[rows] + 0.01 * z.std() * torch.randn_like(z[rows]))
+    def start(self, z: Tensor, generator: torch.Generator | None = None) -> None:
+        r"""Puts the codes on vectors of a batch, a little beside them: two that chose one vector can part."""
+        n_codes, n = len(self.codebook), len(z)
+        order = random.uniform(n, z, generator).argsort()
+        rows = order.repeat(-(-n_codes // n))[:n_codes]
+        jitter = 0.01 * z.std(correction=0) * random.noise(self.codebook.shape, z, generator)
+        self.codebook.copy_(z[rows] + jitter)
         self.counts.fill_(1.0)
         self.sums.copy_(self.codebook)
         self.started.fill_(True)
 
     @torch.no_grad()
-    def _learn(self, z: Tensor, indices: Tensor) -> None:
+    def learn(self, z: Tensor, indices: Tensor, generator: torch.Generator | None = None) -> None:
+        r"""Moves each code to the running mean of the vectors that chose it."""
         decay = 0.95 if self.decay is None else self.decay
         n = torch.bincount(indices, minlength=len(self.codebook)).to(self.counts)
         self.counts.mul_(decay).add_(n, alpha=1 - decay)
         if self.decay is not None:
             sums = torch.zeros_like(self.sums).index_add_(0, indices, z.to(self.sums))
             self.sums.mul_(decay).add_(sums, alpha=1 - decay)
-            chosen = self.counts > 1e-3  # a code that nobody chooses stays where it is
+            # a code that nobody chooses stays where it is
+            chosen = self.counts > 1e-3
             self.codebook[chosen] = (self.sums[chosen] / self.counts[chosen, None]).to(z)
         if self.restart:
-            self._revive(z)
+            self.revive(z, generator)
 
     @torch.no_grad()
-    def _revive(self, z: Tensor) -> None:
+    def revive(self, z: Tensor, generator: torch.Generator | None = None) -> None:
+        r"""Moves the codes that hardly any vector has chosen of late to vectors of this batch."""
         dead = self.counts < 0.01 * self.counts.mean()
         n_dead = int(dead.sum())
         if n_dead:
-            rows = torch.randint(len(z), (n_dead,), device=z.device)
-            self.codebook[dead] = z[rows]
+            self.codebook[dead] = z[random.integers(len(z), n_dead, z.device, generator)]
             self.counts[dead] = self.counts.mean()
             self.sums[dead] = self.codebook[dead] * self.counts[dead, None]
 
@@ -152,28 +170,33 @@ class VQVAE(nn.Module):
         beta: float = 0.25,
     ):
         super().__init__()
-        if not (beta >= 0 and math.isfinite(beta)):
-            raise ValueError(f"beta is {beta}; expected a finite number ≥ 0")
+        check.non_negative(beta=beta)
         self.encoder, self.decoder, self.quantizer, self.beta = encoder, decoder, quantizer, beta
 
     @property
     def n_codes(self) -> int:
         return len(self.quantizer.codebook)
 
-    def quantise(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def vectors(self, x: Tensor) -> tuple[Tensor, torch.Size]:
+        r"""The encoder's vectors, one a row, shape (n · rows · columns, size), and (n, rows, columns)."""
+        z = self.encoder(check.data(x, low=0.0, high=1.0)).permute(0, 2, 3, 1)
+        return z.flatten(0, 2), z.shape[:3]
+
+    def quantize(
+        self, x: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         r"""The grid of code vectors, shape (n, size, rows, columns), the indices, shape (n, rows, columns), and
         both of the quantizer's squared distances, summed over an image, shape (n,) each."""
-        z = self.encoder(x)
-        n, size, rows, columns = z.shape
-        flat = z.permute(0, 2, 3, 1).reshape(-1, size)
-        e, indices, *distances = self.quantizer(flat)
-        grid = e.reshape(n, rows, columns, size).permute(0, 3, 1, 2)
-        to_code, to_vector = (v.reshape(n, -1).sum(1) for v in distances)
-        return grid, indices.reshape(n, rows, columns), to_code, to_vector
+        z, places = self.vectors(x)
+        e, indices, to_code, to_vector = self.quantizer(z, generator)
+        grid = e.reshape(*places, -1).permute(0, 3, 1, 2)
+        distances = (v.reshape(len(x), -1).sum(1) for v in (to_code, to_vector))
+        return grid, indices.reshape(places), *distances
 
     def encode(self, x: Tensor) -> Tensor:
-        r"""The indices, shape (n, rows, columns)."""
-        return self.quantise(x)[1]
+        r"""The indices, shape (n, rows, columns); the codebook learns nothing from it."""
+        z, places = self.vectors(x)
+        return self.quantizer.nearest(z.detach()).reshape(places)
 
     def decode(self, indices: Tensor) -> Tensor:
         r"""Pixel probabilities, shape (n, d), of indices, shape (n, rows, columns)."""
@@ -183,12 +206,10 @@ class VQVAE(nn.Module):
         r"""``decode(encode(x))``."""
         return self.decode(self.encode(x))
 
-    def loss(self, x: Tensor) -> dict[str, Tensor]:
+    def loss(self, x: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         r"""The terms ``loss``, ``reconstruction`` (nats), ``commitment`` and ``perplexity`` of a batch."""
-        check.data(x, low=0.0, high=1.0)
-        grid, indices, to_code, to_vector = self.quantise(x)
-        a = self.decoder(grid)
-        reconstruction = F.binary_cross_entropy_with_logits(a, x, reduction="sum") / len(x)
+        grid, indices, to_code, to_vector = self.quantize(x, generator)
+        reconstruction = bernoulli_cross_entropy(self.decoder(grid), x).mean()
         commitment = to_code.mean()
         loss = reconstruction + self.beta * commitment
         if self.quantizer.decay is None:
@@ -282,11 +303,9 @@ class CodePrior(nn.Module):
         self, n_codes: int, shape: tuple[int, int] = (7, 7), *, width: int = 48, n_layers: int = 2
     ):
         super().__init__()
-        if n_codes < 2 or min(shape) < 1 or width < 1 or n_layers < 0:
-            raise ValueError(
-                f"n_codes, shape, width, n_layers are {n_codes}, {shape}, {width}, {n_layers}; "
-                "expected ≥ 2, ≥ 1, ≥ 1, ≥ 0"
-            )
+        check.at_least(2, n_codes=n_codes)
+        check.at_least(1, rows=shape[0], columns=shape[1], width=width)
+        check.at_least(0, n_layers=n_layers)
         self.n_codes, self.shape = n_codes, tuple(shape)
         self.embedding = nn.Embedding(n_codes, width)
         self.place = nn.Parameter(0.1 * torch.randn(width, *shape))
@@ -320,10 +339,10 @@ class CodePrior(nn.Module):
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         r"""Grids of codes, one place after the other, shape (n, rows, columns)."""
-        where = self.place.device
-        indices = torch.zeros(n, *self.shape, dtype=torch.int64, device=where)
+        indices = torch.zeros(n, *self.shape, dtype=torch.int64, device=self.place.device)
         for row in range(self.shape[0]):
             for column in range(self.shape[1]):
-                p = self.logits(indices)[:, :, row, column].softmax(1)
-                indices[:, row, column] = torch.multinomial(p, 1, generator=generator)[:, 0]
+                scores = self.logits(indices)[:, :, row, column]
+                scores = scores + gumbel(scores.shape, scores, generator)
+                indices[:, row, column] = scores.argmax(1)
         return indices
