@@ -15,19 +15,25 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from IPython.display import display
+from matplotlib._pylab_helpers import Gcf
+from matplotlib.figure import Figure
 from PIL import Image
 
-__all__ = ["explore", "is_live", "web_file"]
+from lectool import check
+
+__all__ = ["embed", "explore", "is_live", "web_file"]
 
 Alt = str | Callable[..., str]
-MAX_FRAME_BYTES = 2_900_000  # of one figure: a page is to stay under 3 MB
+# Of one figure: a page is to stay under 3 MB.
+MAX_FRAME_BYTES = 2_900_000
 
 
 def explore(
@@ -43,8 +49,10 @@ def explore(
     r"""Lets the reader move one or more values and see the picture that they make.
 
     Arguments:
-        draw: called as ``draw(**one_value_each)``; makes one matplotlib figure of always the same size. What
-            it prints stands under the picture and follows the slider too.
+        draw: called as ``draw(**one_value_each)``; draws one matplotlib figure of always the same size: the one
+            that it returns (or whose axes it returns), else the last one that it makes, else an open one that it
+            changes. ``plt.show()`` at its end does nothing. What it prints stands under the picture and follows
+            the slider too.
         start: the values shown first; the first of each where not given.
         alt: the picture's description for those who do not see it: a format string over the values
             (``"{k} components"``) or a function of them. It is read out at each move.
@@ -56,9 +64,19 @@ def explore(
     Raises:
         ValueError: if there is no slider, one has fewer than two values, ``start`` is not among them,
             there are more combinations than ``max_frames``, ``draw`` does not accept the names, or it
-            makes no figure.
+            draws no figure.
     """
     choices = {name: list(options) for name, options in values.items()}
+    _check(draw, choices, max_frames)
+    begin = _positions(choices, start or {})
+    sliders = Sliders(draw, choices, begin, alt, caption, labels or {})
+    if is_live():
+        _show_live(sliders)
+    else:
+        display(_static(sliders), raw=True)
+
+
+def _check(draw: Callable[..., Any], choices: dict[str, list], max_frames: int) -> None:
     if not choices or any(len(options) < 2 for options in choices.values()):
         raise ValueError(
             f"values are {choices}; expected at least one slider, each with two values or more"
@@ -67,23 +85,22 @@ def explore(
         inspect.signature(draw).bind(**{name: options[0] for name, options in choices.items()})
     except TypeError as error:
         raise ValueError(f"draw cannot be called with {', '.join(choices)}: {error}") from error
-    unknown = [name for name in (start or {}) if name not in choices]
+    n_frames = math.prod(len(options) for options in choices.values())
+    if n_frames > max_frames:
+        raise ValueError(f"{n_frames} combinations; at most {max_frames} are allowed (max_frames)")
+
+
+def _positions(choices: dict[str, list], start: dict[str, Any]) -> dict[str, int]:
+    unknown = [name for name in start if name not in choices]
     if unknown:
         raise ValueError(f"start names {', '.join(unknown)}; expected some of {', '.join(choices)}")
     begin = {}
     for name, options in choices.items():
-        wish = (start or {}).get(name, options[0])
+        wish = start.get(name, options[0])
         if wish not in options:
             raise ValueError(f"start has {name} = {wish!r}; expected one of {options}")
         begin[name] = options.index(wish)
-    n_frames = math.prod(len(options) for options in choices.values())
-    if n_frames > max_frames:
-        raise ValueError(f"{n_frames} combinations; at most {max_frames} are allowed (max_frames)")
-    sliders = Sliders(draw, choices, begin, alt, caption, labels or {})
-    if is_live():
-        _show_live(sliders)
-    else:
-        display(_static(sliders), raw=True)
+    return begin
 
 
 def is_live() -> bool:
@@ -94,8 +111,7 @@ def is_live() -> bool:
     """
     wish = os.environ.get("LECTOOL_EXPLORE")
     if wish:
-        if wish not in ("live", "static"):
-            raise ValueError(f"LECTOOL_EXPLORE is {wish!r}; it can be 'live' or 'static'")
+        check.one_of(("live", "static"), LECTOOL_EXPLORE=wish)
         return wish == "live"
     if "google.colab" in sys.modules or os.environ.get("JPY_SESSION_NAME"):
         return True
@@ -110,9 +126,16 @@ def web_file(name: str) -> str:
 
 @dataclass
 class Sliders:
+    r"""What :func:`explore` was given, and how a picture is made of it.
+
+    Attributes:
+        begin: the position of each slider at first.
+        draw, choices, alt, caption, labels: as in :func:`explore`, which calls the choices values.
+    """
+
     draw: Callable[..., Any]
     choices: dict[str, list]
-    begin: dict[str, int]  # position of each slider at first
+    begin: dict[str, int]
     alt: Alt | None
     caption: str
     labels: dict[str, str]
@@ -133,24 +156,66 @@ class Sliders:
 
     def render(self, values: dict[str, Any]) -> tuple[Image.Image, str]:
         r"""Draws one frame; returns its picture (RGB) and what ``draw`` printed."""
-        before = set(plt.get_fignums())
-        printed = io.StringIO()
-        buffer = io.BytesIO()
-        try:
-            with contextlib.redirect_stdout(printed):
-                self.draw(**values)
-            new = [number for number in plt.get_fignums() if number not in before]
-            if not new:
-                raise ValueError("draw made no figure; expected one matplotlib figure a call")
-            figure = plt.figure(new[-1])
+        printed, buffer = io.StringIO(), io.BytesIO()
+        with contextlib.redirect_stdout(printed), _drawing() as drawn:
+            figure = drawn(self.draw(**values))
             # The figure's own size, not a tight box: all frames must have the same number of pixels.
             figure.savefig(
                 buffer, format="png", dpi=110, bbox_inches=None, pil_kwargs={"compress_level": 1}
             )
-        finally:
-            for number in set(plt.get_fignums()) - before:
-                plt.close(number)
         return Image.open(buffer).convert("RGB"), printed.getvalue().rstrip()
+
+
+@contextlib.contextmanager
+def _drawing() -> Iterator[Callable[[Any], Figure]]:
+    r"""Watches what is drawn; gives a function that finds the figure, from what the drawing returned.
+
+    Meanwhile ``plt.show()`` does nothing (in a notebook it would show the figure and close it), and open figures are
+    out of pyplot's sight, so that ``plt.plot`` begins a new one. Figures made meanwhile are closed at the end.
+    """
+    others, made = Gcf.figs.copy(), []
+    stale = {manager.canvas.figure: manager.canvas.figure.stale for manager in others.values()}
+    make, show = plt.new_figure_manager, plt.show
+
+    def watched(*args: Any, **options: Any) -> Any:
+        made.append(make(*args, **options))
+        return made[-1]
+
+    def find(returned: Any) -> Figure:
+        figures = [manager.canvas.figure for manager in made]
+        drawn = [figure for figure in figures if figure.axes]
+        touched = [other for other in stale if other.stale]
+        found = _figures_of(returned) or drawn or touched or figures
+        if not found:
+            raise ValueError(
+                "draw made no figure, and changed none that is open; expected one matplotlib figure a call "
+                "(where it draws on axes that were made before, let it return their figure)"
+            )
+        return found[-1]
+
+    Gcf.figs.clear()
+    for other in stale:
+        other.stale = False
+    plt.new_figure_manager, plt.show = watched, lambda *args, **options: None
+    try:
+        yield find
+    finally:
+        plt.new_figure_manager, plt.show = make, show
+        for manager in made:
+            plt.close(manager.canvas.figure)
+        Gcf.figs.clear()
+        Gcf.figs.update(others)
+        for other, was in stale.items():
+            other.stale = was or other.stale
+
+
+def _figures_of(returned: Any) -> list[Figure]:
+    r"""The figure of a figure, of axes, or of an array or list of what is drawn on them; none of anything else."""
+    while isinstance(returned, list | tuple | np.ndarray) and len(returned):
+        returned = returned[0]
+    # Twice: what is drawn knows its part of a figure, and that part the whole; a figure is its own.
+    figure = getattr(getattr(returned, "figure", None), "figure", None)
+    return [figure] if isinstance(figure, Figure) else []
 
 
 class Shown(float):
@@ -170,7 +235,8 @@ def readable(value: Any) -> str:
 def _static(sliders: Sliders) -> dict[str, str]:
     r"""All frames in one bundle: HTML for the page, PNG for whoever cannot show HTML, and the text."""
     names = list(sliders.choices)
-    frames: dict[bytes, int] = {}  # identical pictures are stored once
+    # Identical pictures are stored once.
+    frames: dict[bytes, int] = {}
     index, alts, texts = [], [], []
     lossless, first, size = None, None, None
     start_values = {name: sliders.choices[name][sliders.begin[name]] for name in names}
@@ -182,7 +248,8 @@ def _static(sliders: Sliders) -> dict[str, str]:
                 f"draw made pictures of {size} and {image.size} pixels; expected one size"
             )
         size = image.size
-        if lossless is None:  # the first frame decides: flat colours, or a smooth colour map
+        # The first frame decides: flat colors, or a smooth color map.
+        if lossless is None:
             lossless = len(_webp(image, True)) <= len(_webp(image, False))
         index.append(frames.setdefault(_webp(image, lossless), len(frames)))
         alts.append(sliders.describe(values))
@@ -198,7 +265,7 @@ def _static(sliders: Sliders) -> dict[str, str]:
             "draw fewer, smaller or flatter ones"
         )
     data = {
-        # 0: the frame that already stands in the <img>
+        # 0 stands for the frame that is already in the <img>.
         "frames": [uri if i != index[here] else 0 for i, uri in enumerate(uris)],
         "index": index if len(frames) < len(index) else 0,
         "alts": alts,
@@ -220,7 +287,7 @@ def _static(sliders: Sliders) -> dict[str, str]:
         + f'{rows}<p class="ex-live" role="status" aria-live="polite"></p>'
         "<noscript><p>The sliders need JavaScript; this is the first picture.</p></noscript>"
         + (f"<figcaption>{html.escape(sliders.caption)}</figcaption>" if sliders.caption else "")
-        + f'<script type="application/json">{_embed(data)}</script>'
+        + f'<script type="application/json">{embed(data)}</script>'
         f"<script>{web_file('explore.js')}</script></figure>"
     )
     png = io.BytesIO()
@@ -242,8 +309,9 @@ def _webp(image: Image.Image, lossless: bool) -> bytes:
     return buffer.getvalue()
 
 
-def _embed(data: Any) -> str:
-    # "</script" inside a script element would end it, "<!--<script" would keep it from ending.
+def embed(data: Any) -> str:
+    r"""Data as JSON that may stand inside of a script element."""
+    # "</script" would end the element, "<!--<script" would keep it from ending.
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 

@@ -16,7 +16,7 @@ from IPython.display import display
 from PIL import Image
 from torch import Tensor, nn
 
-from lectool.explore import _embed, web_file
+from lectool.explore import embed, web_file
 from lectool.plot import class_color
 
 __all__ = ["latent_pad", "sketch_pad"]
@@ -268,7 +268,7 @@ def _slider(name: str, low: float, high: float, at: float) -> str:
 def _end(caption: str, data: dict[str, Any]) -> str:
     return (
         (f"<figcaption>{html.escape(caption)}</figcaption>" if caption else "")
-        + f'<script type="application/json">{_embed(data)}</script><script>{web_file("pads.js")}</script></figure>'
+        + f'<script type="application/json">{embed(data)}</script><script>{web_file("pads.js")}</script></figure>'
     )
 
 

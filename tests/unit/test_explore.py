@@ -38,10 +38,14 @@ def bars(a, b=0):
 
 
 def pixels(a, b=0) -> np.ndarray:
-    figure, buffer = bars(a, b), io.BytesIO()
+    return printed(bars(a, b))
+
+
+def printed(figure) -> np.ndarray:
+    buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110)
     plt.close(figure)
-    return np.asarray(Image.open(buffer).convert("RGB")).astype(float)
+    return picture(buffer.getvalue())
 
 
 class Page(HTMLParser):
@@ -87,14 +91,14 @@ def page(shown: list) -> Page:
 def frame(found: Page, at: int) -> np.ndarray:
     """The picture of a combination, by the rules of the script."""
     data = found.data
-    uri = (
-        data["frames"][data["index"][at] if data["index"] else at] or found.all("img")[0][1]["src"]
-    )
-    kind, content = uri.split(",", 1)
+    number = data["index"][at] if data["index"] else at
+    kind, content = (data["frames"][number] or found.all("img")[0][1]["src"]).split(",", 1)
     assert kind == "data:image/webp;base64"
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB")).astype(
-        float
-    )
+    return picture(base64.b64decode(content))
+
+
+def picture(content: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(float)
 
 
 # ---------------------------------------------------------------------------------------- the structure
@@ -117,22 +121,18 @@ def test_the_structure_of_the_figure(shown):
     assert image[1]["alt"] == "1, 2" and (image[1]["width"], image[1]["height"]) == ("132", "110")
     assert len(found.all("label")) == len(found.all("input")) == len(found.all("output")) == 2
     first, second = (e[1] for e in found.all("input"))
-    assert {k: first[k] for k in ("type", "min", "max", "step", "value", "aria-valuetext")} == {
-        "type": "range", "min": "0", "max": "2", "step": "1", "value": "0", "aria-valuetext": "1",
-    }  # fmt: skip
+    assert first["type"] == "range" and first["aria-valuetext"] == "1"
+    assert [first[k] for k in ("min", "max", "step", "value")] == ["0", "2", "1", "0"]
     assert (second["max"], second["value"], second["aria-valuetext"]) == ("1", "1", "2")
-    assert all(
-        e[3][-1] == "label" for e in found.all("input") + found.all("output")
-    )  # each input has its name
+    # Each input has its name.
+    assert all(e[3][-1] == "label" for e in found.all("input") + found.all("output"))
     assert [e[2] for e in found.all("span")] == ["height", "b"]
     assert [e[2] for e in found.all("output")] == ["1", "2"]
     assert len(found.all("noscript")) == 1 and found.all("figcaption")[0][2] == "Two bars."
     assert any(e[1].get("aria-live") == "polite" for e in found.all("p"))
     assert found.data["values"] == [["1", "2", "3"], ["0.5", "2"]]
-    png = Image.open(io.BytesIO(base64.b64decode(shown[-1]["image/png"])))
-    assert (
-        png.size == (132, 110) and np.abs(np.asarray(png.convert("RGB")) - pixels(1, 2)).mean() < 1
-    )
+    png = picture(base64.b64decode(shown[-1]["image/png"]))
+    assert png.shape == (110, 132, 3) and np.abs(png - pixels(1, 2)).mean() < 1
     assert shown[-1]["text/plain"] == "1, 2"
 
 
@@ -153,9 +153,8 @@ def test_each_combination_shows_its_own_picture(shown):
     explore(bars, a=a, b=b, start={"a": 2, "b": 3})
     found = page(shown)
     assert len(found.data["alts"]) == 12 and found.data["index"] == 0
-    assert [i for i, f in enumerate(found.data["frames"]) if f == 0] == [
-        2 * 3 + 1
-    ]  # the one that stands in the <img>
+    # The one that stands in the <img>.
+    assert [i for i, f in enumerate(found.data["frames"]) if f == 0] == [2 * 3 + 1]
     for at, (i, j) in enumerate(itertools.product(a, b)):
         assert np.abs(frame(found, at) - pixels(i, j)).mean() < 2
     assert np.abs(frame(found, 0) - pixels(3, 4)).mean() > 20  # which would not pass for another
@@ -172,14 +171,7 @@ def test_smooth_pictures_stay_close_to_the_drawing(shown):
     explore(smooth, k=[1, 3])
     found = page(shown)
     for at, k in enumerate((1, 3)):
-        figure, buffer = smooth(k), io.BytesIO()
-        figure.savefig(buffer, dpi=110)
-        assert (
-            np.abs(
-                frame(found, at) - np.asarray(Image.open(buffer).convert("RGB")).astype(float)
-            ).mean()
-            < 6
-        )
+        assert np.abs(frame(found, at) - printed(smooth(k))).mean() < 6
     smooth_bytes = len(found.data["frames"][1])
     assert smooth_bytes < 30_000
 
@@ -265,7 +257,146 @@ def test_no_text_breaks_out_of_its_place(shown, text):
 def test_figures_are_closed_and_others_stay(shown):
     mine = plt.figure()
     explore(bars, a=[1, 2, 3])
-    assert plt.get_fignums() == [mine.number]
+    assert plt.get_fignums() == [mine.number] and plt.gcf() is mine and not mine.axes
+
+
+# --------------------------------------------------------------------- which figure draw has drawn
+
+
+@pytest.fixture(params=["agg", "module://matplotlib_inline.backend_inline"])
+def back_end(request):
+    """The back end of a script, and the one of a notebook, whose ``plt.show`` closes what it has shown."""
+    before = plt.get_backend()
+    plt.switch_backend(request.param)
+    yield
+    plt.close("all")
+    plt.switch_backend(before)
+
+
+def shows(a):
+    bars(a)
+    plt.show()
+
+
+def closes(a):
+    plt.close(bars(a))
+
+
+def returns_closed(a):
+    figure = bars(a)
+    plt.close(figure)
+    return figure
+
+
+def returns_without_pyplot(a):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.2, 1.0))
+    ax = figure.add_axes([0, 0, 1, 1])
+    ax.axis("off")
+    ax.set(xlim=(0, 2), ylim=(0, 4))
+    ax.bar([0.5, 1.5], [a, 0], color=["#0072B2", "#D55E00"], width=1)
+    return figure
+
+
+def returns_the_first_of_two(a):
+    figure = bars(a)
+    bars(4, 4)
+    return figure
+
+
+def returns_axes(a):
+    figure = bars(a)
+    bars(4, 4)
+    return figure.axes[0]
+
+
+def returns_an_array_of_axes(a):
+    return np.array([[returns_axes(a)]])
+
+
+def returns_what_is_drawn(a):
+    figure = bars(a)
+    bars(4, 4)
+    return figure.axes[0].plot([])
+
+
+def returns_something_else(a):
+    bars(a)
+    return {"height": a}, a
+
+
+@pytest.mark.parametrize("opened", [False, True])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        shows,
+        closes,
+        returns_closed,
+        returns_without_pyplot,
+        returns_the_first_of_two,
+        returns_axes,
+        returns_an_array_of_axes,
+        returns_what_is_drawn,
+        returns_something_else,
+    ],
+)
+def test_the_figure_that_draw_made_or_returned(shown, back_end, draw, opened):
+    mine = plt.figure() if opened else None
+    displayed = len(shown)
+    explore(draw, a=[1, 2, 3])
+    found = page(shown)
+    for at, a in enumerate((1, 2, 3)):
+        assert np.abs(frame(found, at) - pixels(a)).mean() < 2
+    assert len(shown) == displayed + 1
+    assert plt.get_fignums() == ([mine.number] if opened else []) and not (mine and mine.axes)
+
+
+def test_pyplot_begins_a_new_figure_though_one_is_open(shown, back_end):
+    mine = plt.figure(figsize=(3, 3))
+    plt.plot([0, 1])
+
+    def draw(a):
+        plt.gcf().set_size_inches(1.2, 1.0)
+        plt.axes([0, 0, 1, 1]).axis("off")
+        plt.xlim(0, 2)
+        plt.ylim(0, 4)
+        plt.bar([0.5, 1.5], [a, 0], color=["#0072B2", "#D55E00"], width=1)
+
+    explore(draw, a=[1, 3])
+    for at, a in enumerate((1, 3)):
+        assert np.abs(frame(page(shown), at) - pixels(a)).mean() < 2
+    assert plt.gcf() is mine and len(mine.axes) == 1 and len(mine.axes[0].lines) == 1
+
+
+@pytest.mark.parametrize("by", ["axes", "number", "sca"])
+def test_an_open_figure_that_draw_changes(shown, back_end, by):
+    figure, other = bars(4, 4), plt.figure()
+    (ax,) = figure.axes
+
+    def draw(a):
+        if by == "number":
+            plt.figure(figure.number)
+        if by == "sca":
+            plt.sca(ax)
+        ax.patches[0].set_height(a)
+        ax.patches[1].set_height(0)
+
+    for _ in range(2):
+        explore(draw, a=[1, 2, 3])
+        for at, a in enumerate((1, 2, 3)):
+            assert np.abs(frame(page(shown), at) - pixels(a)).mean() < 2
+    assert plt.get_fignums() == [figure.number, other.number] and plt.gcf() is other
+    assert plt.show.__module__ == plt.new_figure_manager.__module__ == "matplotlib.pyplot"
+
+
+def test_nothing_drawn_is_said_in_words(shown, back_end):
+    plt.plot([0, 1])
+    for draw in (lambda a: None, lambda a: print(a), lambda a: a):
+        with pytest.raises(ValueError, match="draw made no figure, and changed none that is open"):
+            explore(draw, a=[1, 2])
+    assert plt.get_fignums() == [1] and not shown
+    assert plt.show.__module__ == plt.new_figure_manager.__module__ == "matplotlib.pyplot"
 
 
 def test_figures_are_closed_where_draw_fails(shown):
@@ -352,9 +483,8 @@ def test_static_where_nobody_sits(plainly):
 def test_live_under_a_jupyter_server(plainly, monkeypatch):
     monkeypatch.setenv("JPY_SESSION_NAME", "chapter.ipynb")
     assert is_live()
-    monkeypatch.setenv(
-        "LECTOOL_EXPLORE", "static"
-    )  # as the build of the book sets it, wherever it starts
+    # As the build of the book sets it, wherever it starts.
+    monkeypatch.setenv("LECTOOL_EXPLORE", "static")
     assert not is_live()
 
 
@@ -380,7 +510,7 @@ def test_the_variable_decides(monkeypatch, wish, live):
     monkeypatch.setenv("LECTOOL_EXPLORE", wish)
     assert is_live() is live
     monkeypatch.setenv("LECTOOL_EXPLORE", wish.upper())
-    with pytest.raises(ValueError, match="it can be 'live' or 'static'"):
+    with pytest.raises(ValueError, match=r"LECTOOL_EXPLORE is '.*'; it can be 'live', 'static'"):
         is_live()
 
 
@@ -405,8 +535,8 @@ def test_moving_a_live_slider_draws_anew(shown, monkeypatch):
         caption="C < D",
     )
     (box,) = shown
-    picture, first, second, caption = box.children
-    assert isinstance(picture, ipywidgets.HTML) and "C &lt; D" in caption.value
+    html, first, second, caption = box.children
+    assert isinstance(html, ipywidgets.HTML) and "C &lt; D" in caption.value
     assert (
         isinstance(first, ipywidgets.SelectionSlider)
         and first.description == "height"
@@ -416,27 +546,26 @@ def test_moving_a_live_slider_draws_anew(shown, monkeypatch):
     assert calls == [(2, 0.25)]  # nothing is drawn ahead
 
     def image() -> np.ndarray:
-        content = re.search(r"base64,([^\"]+)", picture.value)[1]
-        return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB")).astype(
-            float
-        )
+        content = re.search(r"base64,([^\"]+)", html.value)[1]
+        return picture(base64.b64decode(content))
 
     def alt() -> str:
-        return Page(picture.value).all("img")[0][1]["alt"]
+        return Page(html.value).all("img")[0][1]["alt"]
 
     assert alt() == '2 & "0.25"' and np.abs(image() - pixels(2, 0.25)).mean() < 1
-    before = picture.value
+    before = html.value
     first.value = 2
-    assert calls[-1] == (3, 0.25) and picture.value != before and alt() == '3 & "0.25"'
+    assert calls[-1] == (3, 0.25) and html.value != before and alt() == '3 & "0.25"'
     second.index = 1
     assert (
         calls[-1] == (3, 1.0) and alt() == '3 & "1"' and np.abs(image() - pixels(3, 1)).mean() < 1
     )
-    assert Page(picture.value).all("pre")[0][2] == "sum 4.0 <i>"
+    assert Page(html.value).all("pre")[0][2] == "sum 4.0 <i>"
     assert plt.get_fignums() == []
 
 
 def test_live_takes_any_number_of_combinations_that_static_takes(shown, monkeypatch):
     monkeypatch.setenv("LECTOOL_EXPLORE", "live")
-    with pytest.raises(ValueError, match="at most 128"):  # a reader's page must be able to carry it
+    # A reader's page must be able to carry it.
+    with pytest.raises(ValueError, match="at most 128"):
         explore(bars, a=range(200))
