@@ -1,26 +1,25 @@
 r"""Generative adversarial networks: one game, and the parts that are put into it (chapters 13 to 15)."""
 
-from lectool.gan.collapse import Unrolled, grid, modes_covered, ring, sample_modes
-from lectool.gan.game import Game, Objective, draw_latent, play, step
-from lectool.gan.lipschitz import (
-    SpectralNorm,
-    clip_weights,
-    gradient_norm,
-    gradient_penalty,
-    lipschitz_bound,
-    power_iteration,
-    settle,
-    spectral_normalise,
+from lectool.gan.collapse import Unrolled, modes_covered
+from lectool.gan.game import (
+    Game,
+    GameRecord,
+    Objective,
+    Player,
+    Snapshots,
+    draw_latent,
+    move,
+    play,
+    step,
+    two_player,
 )
 from lectool.gan.nets import (
     DCDiscriminator,
     DCGenerator,
-    EnsembleLinear,
     MinibatchDiscrimination,
     ReferenceBatchNorm,
     VirtualBatchNorm,
     WithReference,
-    ensemble_mlp,
 )
 from lectool.gan.objectives import (
     MMD,
@@ -30,27 +29,45 @@ from lectool.gan.objectives import (
     LeastSquares,
     Minimax,
     NonSaturating,
-    Wasserstein,
     jensen_shannon,
     optimal_discriminator,
 )
+from lectool.gan.several import Several, several
+from lectool.gan.spectral import (
+    SpectralNorm,
+    lipschitz_bound,
+    power_iteration,
+    settle,
+    spectral_normalize,
+)
 from lectool.gan.transport import Transport, exact_critic, optimal_transport, wasserstein_1d
+from lectool.gan.wasserstein import (
+    Wasserstein,
+    clip_weights,
+    gradient_norm,
+    gradient_penalty,
+    wgan,
+    wgan_gp,
+)
 
 __all__ = [
     "MMD",
     "DCDiscriminator",
     "DCGenerator",
-    "EnsembleLinear",
     "FDivergence",
     "Fisher",
     "Game",
+    "GameRecord",
     "Hinge",
     "LeastSquares",
     "MinibatchDiscrimination",
     "Minimax",
     "NonSaturating",
     "Objective",
+    "Player",
     "ReferenceBatchNorm",
+    "Several",
+    "Snapshots",
     "SpectralNorm",
     "Transport",
     "Unrolled",
@@ -59,22 +76,23 @@ __all__ = [
     "WithReference",
     "clip_weights",
     "draw_latent",
-    "ensemble_mlp",
     "exact_critic",
     "gradient_norm",
     "gradient_penalty",
-    "grid",
     "jensen_shannon",
     "lipschitz_bound",
     "modes_covered",
+    "move",
     "optimal_discriminator",
     "optimal_transport",
     "play",
     "power_iteration",
-    "ring",
-    "sample_modes",
     "settle",
-    "spectral_normalise",
+    "several",
+    "spectral_normalize",
     "step",
+    "two_player",
     "wasserstein_1d",
+    "wgan",
+    "wgan_gp",
 ]

@@ -1,67 +1,21 @@
 r"""Generators, discriminators and their layers."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from lectool import check
+
 __all__ = [
     "DCDiscriminator",
     "DCGenerator",
-    "EnsembleLinear",
     "MinibatchDiscrimination",
     "ReferenceBatchNorm",
     "VirtualBatchNorm",
     "WithReference",
-    "ensemble_mlp",
 ]
-
-
-# -------------------------------------------------------------------------------- games side by side
-
-
-class EnsembleLinear(nn.Module):
-    r"""``n_members`` linear layers of one shape that do not know of each other: (n, n_members, n_in) → (…, n_out).
-
-    Weights and biases start from U(±1/√n_in), as ``nn.Linear`` does.
-    """
-
-    def __init__(self, n_members: int, n_in: int, n_out: int) -> None:
-        super().__init__()
-        limit = 1 / math.sqrt(n_in)
-        self.W = nn.Parameter(torch.empty(n_members, n_in, n_out).uniform_(-limit, limit))
-        self.b = nn.Parameter(torch.empty(n_members, 1, n_out).uniform_(-limit, limit))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.b, x.transpose(0, 1), self.W).transpose(0, 1)
-
-
-def ensemble_mlp(
-    n_members: int, sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.ReLU
-) -> nn.Sequential:
-    r"""Several chains of linear layers, each with its own start: five seeds of a small net in one matrix product.
-
-    Data and codes have the shape (n, n_members, …): every member sees samples of its own.
-
-    Arguments:
-        n_members: how many.
-        sizes: widths from input to output, at least two.
-        activation: between the layers.
-
-    Raises:
-        ValueError: if there is no member, or fewer than two sizes, or a size below 1.
-    """
-    if n_members < 1 or len(sizes) < 2 or min(sizes) < 1:
-        raise ValueError(
-            f"n_members is {n_members}, sizes are {list(sizes)}; expected ≥ 1, at least two sizes ≥ 1"
-        )
-    layers: list[nn.Module] = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
-        layers += [EnsembleLinear(n_members, n_in, n_out), activation()]
-    net = nn.Sequential(*layers[:-1])
-    net.latent = (n_members, sizes[0])
-    return net
 
 
 # ------------------------------------------------------------------------- a look at the whole batch
@@ -80,7 +34,6 @@ class MinibatchDiscrimination(nn.Module):
         n_in: number of features.
         n_out: B, the number of similarities appended.
         n_kernel: C, the numbers compared for each of them.
-        n_members: of an ensemble; features then have the shape (n, n_members, n_in).
 
     Input and output: (n, n_in) → (n, n_in + n_out). The paper has the sum; with the mean the size of the batch
     does not matter.
@@ -89,25 +42,19 @@ class MinibatchDiscrimination(nn.Module):
         Salimans et al. (2016), Improved techniques for training GANs, section 3.2.
     """
 
-    def __init__(
-        self, n_in: int, n_out: int = 8, n_kernel: int = 4, n_members: int | None = None
-    ) -> None:
+    def __init__(self, n_in: int, n_out: int = 8, n_kernel: int = 4) -> None:
         super().__init__()
-        self.n_out, self.n_kernel = n_out, n_kernel
-        self.T = nn.Parameter(torch.randn(n_members or 1, n_in, n_out * n_kernel) / math.sqrt(n_in))
+        check.at_least(1, n_in=n_in, n_out=n_out, n_kernel=n_kernel)
+        self.T = nn.Parameter(torch.randn(n_in, n_out, n_kernel) / math.sqrt(n_in))
 
     def forward(self, x: Tensor) -> Tensor:
-        members = x if x.ndim == 3 else x[:, None]
-        n, n_members, _ = members.shape
-        M = torch.bmm(members.transpose(0, 1), self.T).transpose(1, 2)
-        M = M.reshape(n_members, self.n_out, self.n_kernel, n)
-        distance = sum((m[..., None] - m[..., None, :]).abs() for m in M.unbind(2))
-        o = (torch.exp(-distance).sum(-1) - 1) / max(n - 1, 1)  # without the sample itself
-        o = o.permute(2, 0, 1)  # (n, n_members, B)
-        return torch.cat([x, o if x.ndim == 3 else o[:, 0]], -1)
+        M = torch.einsum("ni,ibc->cbn", x, self.T)
+        distance = sum((m[:, :, None] - m[:, None, :]).abs() for m in M.unbind())
+        o = (torch.exp(-distance).sum(2) - 1) / max(len(x) - 1, 1)  # without the sample itself
+        return torch.cat([x, o.T], 1)
 
 
-# --------------------------------------------------------------------------------- normalisation
+# --------------------------------------------------------------------------------- normalization
 
 
 class ReferenceBatchNorm(nn.Module):
@@ -126,16 +73,14 @@ class ReferenceBatchNorm(nn.Module):
 
     def __init__(self, n_channels: int, n_reference: int, eps: float = 1e-5) -> None:
         super().__init__()
-        if n_channels < 1 or n_reference < 2:
-            raise ValueError(
-                f"n_channels, n_reference are {n_channels}, {n_reference}; expected ≥ 1, ≥ 2"
-            )
+        check.at_least(1, n_channels=n_channels)
+        check.at_least(2, n_reference=n_reference)
         self.n_reference, self.eps = n_reference, eps
         self.scale = nn.Parameter(torch.ones(n_channels))
         self.shift = nn.Parameter(torch.zeros(n_channels))
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Mean and mean square of each row's channels, by which it is normalised, shapes (n or 1, c)."""
+        r"""Mean and mean square of each row's channels, by which it is normalized, shapes (n or 1, c)."""
         reference = x[: self.n_reference].flatten(2)
         return reference.mean((0, 2))[None], reference.square().mean((0, 2))[None]
 
@@ -153,7 +98,7 @@ class VirtualBatchNorm(ReferenceBatchNorm):
     r"""Batch norm by the statistics of the reference batch and of the sample itself, as one more row of it.
 
     Still no sample depends on its neighbours, and none is measured by the reference alone, to which a
-    generator can otherwise fit itself. The reference's own rows are normalised by the reference.
+    generator can otherwise fit itself. The reference's own rows are normalized by the reference.
 
     References:
         Salimans et al. (2016), Improved techniques for training GANs, section 3.4.
@@ -235,13 +180,13 @@ class DCGenerator(nn.Sequential):
         norm = norm or nn.BatchNorm2d
         super().__init__(
             nn.Unflatten(1, (latent, 1, 1)),
-            nn.ConvTranspose2d(latent, 2 * width, 7, bias=False),  # 7 × 7
+            nn.ConvTranspose2d(latent, 2 * width, 7, bias=False),
             norm(2 * width),
             nn.ReLU(),
-            nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False),  # 14 × 14
+            nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False),
             norm(width),
             nn.ReLU(),
-            nn.ConvTranspose2d(width, 1, 4, stride=2, padding=1),  # 28 × 28
+            nn.ConvTranspose2d(width, 1, 4, stride=2, padding=1),
             nn.Tanh(),
         )
         self.latent = latent
@@ -264,12 +209,12 @@ class DCDiscriminator(nn.Sequential):
     def __init__(self, width: int = 16, norm: Callable[[int], nn.Module] | None = None) -> None:
         norm = norm or nn.BatchNorm2d
         super().__init__(
-            nn.Conv2d(1, width, 4, stride=2, padding=1),  # 14 × 14
+            nn.Conv2d(1, width, 4, stride=2, padding=1),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False),  # 7 × 7
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False),
             norm(2 * width),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * width, 4 * width, 4, stride=2, padding=1, bias=False),  # 3 × 3
+            nn.Conv2d(2 * width, 4 * width, 4, stride=2, padding=1, bias=False),
             norm(4 * width),
             nn.LeakyReLU(0.2),
             nn.Flatten(),

@@ -1,17 +1,14 @@
-r"""What the game is about: pairs of losses on the discriminator's logits.
-
-All losses are means over the batch, the first axis, and sums over whatever other axes the outputs have: several games
-that are played side by side in one tensor then do not know of each other.
-"""
+r"""What the game is about: pairs of losses on the discriminator's outputs, means over the batch."""
 
 import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import relu, softplus
 
-from lectool.metrics import squared_mmd
+from lectool import check
+from lectool.metrics import mmd2
 
 __all__ = [
     "MMD",
@@ -21,14 +18,9 @@ __all__ = [
     "LeastSquares",
     "Minimax",
     "NonSaturating",
-    "Wasserstein",
     "jensen_shannon",
     "optimal_discriminator",
 ]
-
-
-def mean(terms: Tensor) -> Tensor:
-    return terms.mean(0).sum()
 
 
 class Minimax:
@@ -54,18 +46,17 @@ class Minimax:
     needs_real = False
 
     def __init__(self, alpha: float = 0.0, beta: float = 0.0) -> None:
-        if not (0 <= alpha < 1 and 0 <= beta < 1):
-            raise ValueError(f"alpha, beta are {alpha}, {beta}; expected both in [0, 1)")
+        check.inside("[0, 1)", alpha=alpha, beta=beta)
         self.alpha, self.beta = alpha, beta
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        # −t log σ(a) − (1 − t) log(1 − σ(a)) = softplus(a) − t a
-        return mean(softplus(real) - (1 - self.alpha) * real) + mean(
-            softplus(fake) - self.beta * fake
-        )
+        # −t log σ(a) − (1 − t) log(1 − σ(a)) = softplus(a) − t a, with t = 1 − α and t = β
+        on_real = softplus(real) - (1 - self.alpha) * real
+        on_fake = softplus(fake) - self.beta * fake
+        return on_real.mean() + on_fake.mean()
 
     def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        return -mean(softplus(fake))  # log(1 − σ(a)) = −softplus(a)
+        return -softplus(fake).mean()  # log(1 − σ(a)) = −softplus(a)
 
 
 class NonSaturating(Minimax):
@@ -79,25 +70,7 @@ class NonSaturating(Minimax):
     """
 
     def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        return mean(softplus(-fake))  # −log σ(a)
-
-
-class Wasserstein:
-    r"""Difference of mean scores; a distance only if something bounds the critic's slope.
-
-    .. math:: \max_f \; \mathbb E_x f(x) - \mathbb E_z f(G(z))
-
-    References:
-        Arjovsky, Chintala, Bottou (2017), Wasserstein GAN.
-    """
-
-    needs_real = False
-
-    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        return mean(fake) - mean(real)
-
-    def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        return -mean(fake)
+        return softplus(-fake).mean()  # −log σ(a)
 
 
 class Hinge:
@@ -112,10 +85,10 @@ class Hinge:
     needs_real = False
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        return mean(relu(1 - real)) + mean(relu(1 + fake))
+        return relu(1 - real).mean() + relu(1 + fake).mean()
 
     def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        return -mean(fake)
+        return -fake.mean()
 
 
 class LeastSquares:
@@ -128,10 +101,10 @@ class LeastSquares:
     needs_real = False
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        return 0.5 * mean((real - 1) ** 2) + 0.5 * mean(fake**2)
+        return 0.5 * ((real - 1) ** 2).mean() + 0.5 * (fake**2).mean()
 
     def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        return 0.5 * mean((fake - 1) ** 2)
+        return 0.5 * ((fake - 1) ** 2).mean()
 
 
 # ------------------------------------------------------------------------------ what the theory knows
@@ -227,20 +200,19 @@ class FDivergence:
     needs_real = False
 
     def __init__(self, name: str) -> None:
-        if name not in FAMILY:
-            raise ValueError(f"name is {name!r}; it can be one of {', '.join(FAMILY)}")
+        check.one_of(FAMILY, name=name)
         self.name = name
         self.f, self.g, self.conjugate, self.optimum = FAMILY[name]
 
     def bound(self, real: Tensor, fake: Tensor) -> Tensor:
         r"""The lower bound of the divergence, from outputs on real and on fake data."""
-        return mean(self.g(real)) - mean(self.conjugate(fake))
+        return self.g(real).mean() - self.conjugate(fake).mean()
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         return -self.bound(real, fake)
 
     def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        return -mean(self.conjugate(fake))
+        return -self.conjugate(fake).mean()
 
 
 class MMD:
@@ -264,11 +236,7 @@ class MMD:
         self.kernel, self.widths = kernel, tuple(widths)
 
     def discrepancy(self, real: Tensor, fake: Tensor) -> Tensor:
-        if real.ndim == 3:  # games side by side
-            return sum(self.discrepancy(real[:, i], fake[:, i]) for i in range(real.shape[1]))
-        if not (torch.isfinite(real).all() and torch.isfinite(fake).all()):
-            return (real.sum() + fake.sum()) * math.nan  # for the game loop to see
-        return squared_mmd(real, fake, kernel=self.kernel, widths=self.widths)
+        return mmd2(real, fake, self.kernel, self.widths)
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         return -self.discrepancy(real, fake)
@@ -277,7 +245,7 @@ class MMD:
         return self.discrepancy(real, fake)
 
 
-class Fisher:
+class Fisher(nn.Module):
     r"""Difference of mean scores at bounded second moment, by an augmented Lagrangian.
 
     .. math::
@@ -292,7 +260,7 @@ class Fisher:
         rho: ρ > 0, weight of the quadratic term and step size of the multiplier.
 
     Attributes:
-        lam: the multiplier λ, one a game where several are played side by side.
+        lam: the multiplier λ, part of the state that is saved.
 
     Raises:
         ValueError: if ``rho`` is not positive.
@@ -304,15 +272,16 @@ class Fisher:
     needs_real = False
 
     def __init__(self, rho: float = 1e-3) -> None:
-        if not rho > 0:
-            raise ValueError(f"rho is {rho}; expected > 0")
-        self.rho, self.lam = rho, torch.zeros(())
+        super().__init__()
+        check.positive(rho=rho)
+        self.rho = rho
+        self.register_buffer("lam", torch.zeros(()))
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        omega = 0.5 * real.square().mean(0) + 0.5 * fake.square().mean(0)
-        gap, lam = real.mean(0) - fake.mean(0), self.lam.to(omega)
-        self.lam = lam + self.rho * (omega.detach() - 1)
-        return (-gap - lam * (1 - omega) + 0.5 * self.rho * (omega - 1) ** 2).sum()
+        omega = 0.5 * real.square().mean() + 0.5 * fake.square().mean()
+        gap, lam = real.mean() - fake.mean(), self.lam.clone()
+        self.lam += self.rho * (omega.detach() - 1)
+        return -gap - lam * (1 - omega) + 0.5 * self.rho * (omega - 1) ** 2
 
     def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        return -mean(fake)
+        return -fake.mean()
