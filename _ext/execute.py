@@ -11,10 +11,10 @@ the code cells; `key` covers the rest and is stored with each record.
 
 import argparse
 import ast
-import copy
 import functools
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -24,18 +24,22 @@ import time
 from pathlib import Path, PurePosixPath
 
 import nbformat
+import nbval.plugin
 import pytest
 import yaml
 from environment import ROOT, cores, data_found, variables
 from jupyter_cache import get_cache
-from jupyter_cache.cache.main import CacheBundleIn
+from jupyter_cache.base import CacheBundleIn
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal
+from nbval.kernel import RunningKernel
 
-BUDGET = 90  # seconds that a chapter may take on two cores
-LARGER_BUDGETS = {"13": 120, "14": 120, "16": 120}  # chapters that train several games or flows
-BUDGET_OF_MASTERS = 60  # and an assignment with its solutions
-CELL_TIMEOUT = 600  # seconds
+# Times are compared with that of chapter 02 in the same run: seconds differ between machines.
+MEASURE = "02"
+BUDGET = 1.3
+BUDGET_OF_MASTERS = 0.6
+BUDGET_OF_ALL = 8.0
+CELL_TIMEOUT = 600
 SETTINGS = {"LECTOOL_SCALE": "quick", "LECTOOL_SEED": "0", "LECTOOL_DIGITS": "auto"}
 
 # ------------------------------------------------------------------------------------- what is to be run
@@ -68,10 +72,9 @@ def masters(root: Path = ROOT) -> list[Path]:
     return sorted((root / "assignments").glob("a[0-9][0-9]-*.ipynb"))
 
 
-def budget(path: Path) -> int:
-    if path.parent.name == "assignments":
-        return BUDGET_OF_MASTERS
-    return LARGER_BUDGETS.get(path.name[:2], BUDGET)
+def budget(path: Path) -> float:
+    """What a notebook may take, in times of chapter 02."""
+    return BUDGET_OF_MASTERS if path.parent.name == "assignments" else BUDGET
 
 
 def _toc(root: Path) -> object:
@@ -114,11 +117,8 @@ def _modules(notebook: Path, root: Path) -> set[Path]:
     if names is None or notebook.parent.name != "chapters":
         return set(package.rglob("*.py"))  # an assignment's checks look modules up by name
     found, todo = {package / "__init__.py"}, set(names)
-    todo |= (
-        _imports((package / "__init__.py").read_text("utf8")) or set()
-        if package.is_dir()
-        else set()
-    )
+    if package.is_dir():
+        todo |= _imports((package / "__init__.py").read_text("utf8")) or set()
     while todo:
         name = todo.pop()
         file = package / f"{name}.py"
@@ -165,15 +165,12 @@ def cached(cache, notebook: Path, wanted: str):
     """The cache's record of the notebook, or None; a record of other code or settings is thrown away."""
     try:
         record = cache.match_cache_notebook(nbformat.read(notebook, as_version=4))
-    except KeyError:
-        return None
-    whole = cache._get_notebook_path_cache(record.hashkey).is_file()
-    if whole and (record.data or {}).get("key") == wanted:
-        return record
-    if whole:
+        cache.get_cache_bundle(record.pk)
+        if (record.data or {}).get("key") == wanted:
+            return record
         cache.remove_cache(record.pk)
-    else:
-        type(record).remove_record(record.pk, cache.db)
+    except KeyError:  # there is no record, or its file is gone
+        pass
     return None
 
 
@@ -182,10 +179,9 @@ def collect(cache, folder: Path) -> None:
     for path in sorted(folder.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         facts = notebook.metadata.pop("lectool_run")
-        data = {"execution_seconds": facts["seconds"], "key": facts["key"]}
-        cache.cache_notebook_bundle(
-            CacheBundleIn(notebook, facts["path"], data=data), check_validity=False, overwrite=True
-        )
+        data = {"execution_seconds": facts["seconds"], "key": facts["key"], "run": facts["run"]}
+        bundle = CacheBundleIn(notebook, facts["path"], data=data)
+        cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
         path.unlink()
 
 
@@ -196,30 +192,76 @@ def collect(cache, folder: Path) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     folder = os.environ.get("LECTOOL_RECORD")
     if folder:
+        nbval.plugin.RunningKernel = Kernel
         config.pluginmanager.register(Recorder(Path(folder)), "lectool-recorder")
         if not hasattr(config, "workerinput"):
             config.pluginmanager.register(Progress(config), "lectool-progress")
 
 
-class Run:
-    """One notebook that is being executed."""
+class Kernel(RunningKernel):
+    """The kernel that nbval talks to. It numbers the cells and keeps what the last one sent."""
 
-    def __init__(self, file) -> None:
-        self.path = Path(file.path)
-        self.key = key(self.path)
+    asked, messages = None, ()
+
+    def execute_cell_input(self, cell_input: str, allow_stdin: bool | None = None) -> str:
+        # with a history, so that In, Out, _ and tracebacks know the cells by their numbers
+        settings = {"store_history": True, "allow_stdin": allow_stdin, "stop_on_error": False}
+        self.asked, self.messages = self.kc.execute(cell_input, **settings), []
+        return self.asked
+
+    def get_message(self, stream: str, timeout: float | None = None) -> dict:
+        message = super().get_message(stream, timeout)
+        if stream == "iopub" and message["parent_header"].get("msg_id") == self.asked:
+            self.messages.append(message)
+        return message
+
+
+class Run:
+    """One notebook that is being executed. Its outputs are what nbclient makes of the kernel's messages."""
+
+    def __init__(self, path: Path, notebook: nbformat.NotebookNode) -> None:
+        self.path, self.notebook = path, notebook
+        self.key = key(path)
         self.start = time.perf_counter()
-        self.notebook = copy.deepcopy(file.nb)
-        self.client = NotebookClient(
-            self.notebook, record_timing=False
-        )  # only its reading of messages is used
+        self.client = NotebookClient(notebook, record_timing=False)
         self.client.reset_execution_trackers()
-        self.cells = [i for i, cell in enumerate(self.notebook.cells) if cell.cell_type == "code"]
-        self.n_passed = self.n_executed = 0
+        self.cells = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+        self.n_passed = 0
         self.failed = False
+
+    def take(self, number: int, messages: list[dict]) -> None:
+        """Gives a cell that passed its outputs."""
+        cell = self.notebook.cells[self.cells[number]]
+        cell.outputs, cell.execution_count = [], None
+        self.client.clear_before_next_output = False
+        for message in messages if cell.source.strip() else ():
+            try:
+                self.client.process_message(message, cell, self.cells[number])
+            except CellControlSignal:  # the cell is complete
+                break
+        self.n_passed += 1
+
+    def finish(self, kernel: Kernel, folder: Path) -> None:
+        """Writes the notebook, unless lectool, a setting or the data changed while it ran."""
+        if key(self.path) != self.key:
+            return
+        self.client.set_widgets_metadata()
+        reply = kernel.kc.kernel_info(reply=True, timeout=10)
+        self.notebook.metadata["language_info"] = reply["content"]["language_info"]
+        self.notebook.metadata["lectool_run"] = {
+            "path": str(self.path),
+            "key": self.key,
+            "run": os.environ.get("LECTOOL_RUN", ""),
+            "seconds": time.perf_counter() - self.start,
+        }
+        path = folder / f"{_flat(self.path)}.ipynb"
+        part = path.with_suffix(".part")
+        nbformat.write(self.notebook, part)
+        part.replace(path)
 
 
 class Recorder:
-    """Keeps each cell's outputs as nbclient would have them, from the same messages that nbval judges."""
+    """Follows nbval through the notebooks and keeps those of which every cell passes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -229,93 +271,33 @@ class Recorder:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         if not hasattr(item, "cell_num"):
             return
-        run = self.runs.get(item.path)
-        if run is None:
-            run = self.runs[item.path] = Run(item.parent)
-        if run.failed and not os.environ.get("LECTOOL_KEEP_ON"):
+        if item.path not in self.runs:
+            self.runs[item.path] = Run(item.path, item.parent.nb)
+        if self.runs[item.path].failed and not os.environ.get("LECTOOL_KEEP_ON"):
             pytest.skip("an earlier cell of this notebook failed")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item):
         if not hasattr(item, "cell_num"):
             return (yield)
-        run, messages, ask = self.runs[item.path], [], item.parent.get_kernel_message
-        client = item.parent.kernel.kc
-
-        def number(
-            *args, **kwargs
-        ):  # nbval leaves the cells without a number: In, Out, _ and tracebacks miss it
-            return type(client).execute(client, *args, **kwargs | {"store_history": True})
-
-        client.execute = number
-
-        def listen(timeout=None, stream="iopub"):
-            messages.append(ask(timeout, stream))
-            return messages[-1]
-
-        item.parent.get_kernel_message = listen
+        run, kernel = self.runs[item.path], item.parent.kernel
         try:
             result = yield
         except pytest.skip.Exception:
             raise
         except BaseException as error:
             run.failed = True
-            self._report(run, item.cell_num, messages, error)
+            self._report(run, item.cell_num, kernel.messages, error)
             raise
-        finally:
-            item.parent.get_kernel_message = ask
-        self._take(run, item.cell_num, messages)
+        run.take(item.cell_num, kernel.messages)
         if run.n_passed == len(run.cells):
-            self._write(run, item.parent.kernel)
+            run.finish(kernel, self.folder)
         return result
 
-    def _take(self, run: Run, number: int, messages: list[dict]) -> None:
-        run.n_passed += 1
-        index = run.cells[number]
-        cell = run.notebook.cells[index]
-        cell.outputs, cell.execution_count = [], None
-        if not cell.source.strip():
-            return
-        run.n_executed += 1
-        run.client.clear_before_next_output = False
-        asked = messages[-1]["parent_header"].get(
-            "msg_id"
-        )  # nbval stops at the "idle" of its own request
-        for message in messages:
-            if message["parent_header"].get("msg_id") == asked:
-                try:
-                    run.client.process_message(message, cell, index)
-                except CellControlSignal:  # "complete"
-                    break
-        cell.execution_count = run.n_executed
-        for output in cell.outputs:
-            if output.output_type == "execute_result":
-                output.execution_count = run.n_executed
-
-    def _write(self, run: Run, kernel) -> None:
-        if key(run.path) != run.key:  # lectool, a setting or the data changed meanwhile
-            return
-        run.client.set_widgets_metadata()
-        reply = kernel.kc.kernel_info(reply=True, timeout=10)
-        run.notebook.metadata["language_info"] = reply["content"]["language_info"]
-        seconds = time.perf_counter() - run.start
-        run.notebook.metadata["lectool_run"] = {
-            "path": str(run.path),
-            "key": run.key,
-            "seconds": seconds,
-        }
-        path = self.folder / f"{_flat(run.path)}.ipynb"
-        part = path.with_suffix(".part")
-        nbformat.write(run.notebook, part)
-        part.replace(path)
-
     def _report(self, run: Run, number: int, messages: list[dict], error: BaseException) -> None:
-        said = [m["content"] for m in messages if m["msg_type"] == "error"]
-        text = (
-            f"{said[-1]['ename']}: {said[-1]['evalue']}"
-            if said
-            else f"{type(error).__name__}: {error}"
-        )
+        text = f"{type(error).__name__}: {error}"
+        for content in (m["content"] for m in messages if m["msg_type"] == "error"):
+            text = f"{content['ename']}: {content['evalue']}"
         line = json.dumps({"notebook": run.path.stem, "cell": number, "error": text})
         with (self.folder / f"{_flat(run.path)}.errors").open("a", encoding="utf8") as file:
             file.write(line + "\n")
@@ -387,24 +369,16 @@ def execute(
     status = 0
     if todo:
         times = _times(output)
-        todo.sort(key=lambda path: -times.get(path.name, budget(path)))
+        todo.sort(key=lambda path: -times.get(path.name, math.inf))
         n_workers = max(1, min(int(os.environ.get("LECTOOL_WORKERS") or cores()), len(todo)))
-        command = [sys.executable, "-m", "pytest", "-q", "--nbval-lax", "--nbval-current-env"]
-        command += [
-            f"--nbval-cell-timeout={CELL_TIMEOUT}",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "execute",
-        ]
-        command += ["--rootdir", str(ROOT)]
-        command += (
-            ["-n", str(n_workers), "--dist", "loadfile", "--no-loadscope-reorder"]
-            if n_workers > 1
-            else []
-        )
+        command = [sys.executable, "-m", "pytest", "-q", "--rootdir", str(ROOT)]
+        command += ["-p", "no:cacheprovider", "-p", "execute", "--nbval-lax"]
+        command += ["--nbval-current-env", f"--nbval-cell-timeout={CELL_TIMEOUT}"]
+        if n_workers > 1:
+            command += ["-n", str(n_workers), "--dist", "loadfile", "--no-loadscope-reorder"]
         command += [f"--junitxml={report}"] if report else []
-        environ = variables(n_workers) | {"LECTOOL_RECORD": str(folder)}
+        environ = variables(n_workers)
+        environ |= {"LECTOOL_RECORD": str(folder), "LECTOOL_RUN": str(time.time_ns())}
         try:
             status = subprocess.run(
                 [*command, *map(str, todo)], cwd=ROOT, env=environ, check=False
@@ -424,32 +398,51 @@ def _times(output: Path) -> dict[str, float]:
 
 def _table(cache, paths: list[Path], ran: set[Path], output: Path, status: int) -> int:
     times = _times(output)
-    print(f"\n{'notebook':<44}{'seconds':>9}{'budget':>8}")
+    records = {path: cached(cache, path, key(path)) for path in paths}
+    facts = {path: {"run": "", **record.data} for path, record in records.items() if record}
+    times |= {path.name: data["execution_seconds"] for path, data in facts.items()}
+    (output / "times.json").write_text(json.dumps(times, indent=1), "utf8")
+    ratios = relative(
+        {path: (data["execution_seconds"], data["run"]) for path, data in facts.items()}
+    )
+    print(f"\n{'notebook':<44}{'seconds':>9}{f'× {MEASURE}':>8}{'budget':>8}")
     for path in paths:
         name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
-        record = cached(cache, path, key(path))
-        if record is None:
-            failed = (output / "executed" / f"{_flat(path)}.errors").exists()
-            why = (
-                "failed"
-                if failed
-                else "not kept: not every cell was run, or its code or data changed meanwhile"
-            )
-            print(f"{name:<44}{'–':>9}{budget(path):>8}   {why}")
-            status = status or 1
-            continue
-        seconds = times[path.name] = record.data["execution_seconds"]
-        word = "executed" if path in ran else "unchanged, from the cache"
-        over = ", over the budget" if seconds > budget(path) else ""
-        print(f"{name:<44}{seconds:>9.1f}{budget(path):>8}   {word}{over}")
-    (output / "times.json").write_text(json.dumps(times, indent=1), "utf8")
+        if path in facts:
+            seconds = f"{facts[path]['execution_seconds']:.1f}"
+            why = "executed" if path in ran else "unchanged, from the cache"
+        else:
+            status, seconds = status or 1, "–"
+            why = "not kept: not every cell was run, or its code or data changed meanwhile"
+            if (output / "executed" / f"{_flat(path)}.errors").exists():
+                why = "failed"
+        print(_row(name, seconds, ratios.get(path), budget(path), why))
+    if len(ratios) == len(paths):
+        # as two workers share them
+        print(_row("all of them", "", sum(ratios.values()) / 2, BUDGET_OF_ALL, "by two workers"))
     return status
 
 
+def relative(times: dict[Path, tuple[float, str]]) -> dict[Path, float]:
+    """Seconds over those of chapter 02, for the notebooks that ran in the same run as that chapter."""
+    measures = [times[path] for path in times if path.name.startswith(f"{MEASURE}-")]
+    return {
+        path: seconds / unit
+        for unit, its_run in measures
+        for path, (seconds, run) in times.items()
+        if run and run == its_run
+    }
+
+
+def _row(name: str, seconds: str, ratio: float | None, most: float, why: str) -> str:
+    over = ", over the budget" if ratio is not None and ratio > most else ""
+    shown = "–" if ratio is None else f"{ratio:.2f}"
+    return f"{name:<44}{seconds:>9}{shown:>8}{most:>8.1f}   {why}{over}"
+
+
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description="Test the notebooks and fill the book's execution cache."
-    )
+    about = "Test the notebooks and fill the book's execution cache."
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: those of _toc.yml")
     parser.add_argument("--output", type=Path, default=ROOT / "_build", help="where the cache lies")
     parser.add_argument("--force", action="store_true", help="run also what has not changed")

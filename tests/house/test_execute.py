@@ -13,6 +13,7 @@ import nbformat
 import pytest
 from environment import ROOT, variables
 from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.executors.utils import single_nb_execution
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -163,6 +164,32 @@ def test_key_follows_settings_and_data(tree):
     ]
 
 
+# ------------------------------------------------------------------------------------------ the table of times
+
+
+def test_times_are_compared_with_chapter_02_of_the_same_run():
+    paths = [Path(f"chapters/{name}.ipynb") for name in ("01-a", "02-b", "03-c")]
+    master = Path("assignments/a02-x.ipynb")
+    times = dict(zip([*paths, master], [(30.0, "2"), (20.0, "2"), (90.0, "1"), (5.0, "2")]))
+    assert execute.relative(times) == {paths[0]: 1.5, paths[1]: 1.0, master: 0.25}
+    assert execute.relative({paths[0]: (30.0, "2")}) == {}
+    assert execute.relative({paths[1]: (30.0, ""), paths[0]: (30.0, "")}) == {}
+    assert (execute.budget(paths[0]), execute.budget(master)) == (1.3, 0.6)
+
+
+def test_the_table_says_what_is_over_its_budget(tree, capsys):
+    cache = get_cache(str(tree / "_build" / ".jupyter_cache"))
+    for path, seconds in zip(execute.notebooks(tree), (3.0, 2.0)):
+        data = {"key": execute.key(path), "run": "7", "execution_seconds": seconds}
+        bundle = CacheBundleIn(nbformat.read(path, as_version=4), str(path), data=data)
+        cache.cache_notebook_bundle(bundle, check_validity=False)
+    assert execute._table(cache, execute.notebooks(tree), set(), tree / "_build", 0) == 0
+    first, second, whole = capsys.readouterr().out.splitlines()[-3:]
+    assert re.search(r"01-a.* 3\.0 +1\.50 +1\.3 .*, over the budget$", first)
+    assert re.search(r"02-b.* 2\.0 +1\.00 +1\.3 +unchanged, from the cache$", second)
+    assert re.search(r"^all of them +1\.25 +8\.0 +by two workers$", whole)
+
+
 # ------------------------------------------------------------------------------------------------ execution
 
 TRICKY = [
@@ -267,7 +294,7 @@ def test_a_run_that_was_cut_off_keeps_what_was_finished(tree):
     path = tree / "chapters" / "01-a.ipynb"
     notebook = nbformat.read(path, as_version=4)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LECTOOL_")}
-    facts = {"path": str(path), "key": execute.key(path, tree, kept), "seconds": 1.5}
+    facts = {"path": str(path), "key": execute.key(path, tree, kept), "run": "1", "seconds": 1.5}
     notebook.metadata["lectool_run"] = facts
     (tree / "_build" / "executed").mkdir(parents=True)
     nbformat.write(notebook, tree / "_build" / "executed" / "chapters--01-a.ipynb")
