@@ -536,5 +536,5 @@ def test_bounds_see_steep_activations_shared_layers_and_skips():
             return x + super().forward(x)
 
     for net in (Skip(layer), nn.Sequential(Skip(layer)), nn.Sequential(layer, nn.GELU())):
-        with pytest.raises(ValueError, match="forward pass of its own|no known Lipschitz"):
+        with pytest.raises(ValueError, match=r"forward pass of its own|no known Lipschitz"):
             lipschitz_bound(net)
