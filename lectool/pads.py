@@ -5,8 +5,10 @@ pad moves without a kernel, without a network, and in the built page just as in 
 """
 
 import base64
+import copy
 import html
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +18,7 @@ from IPython.display import display
 from PIL import Image
 from torch import Tensor, nn
 
+from lectool import check
 from lectool.explore import embed, web_file
 from lectool.plot import class_color
 
@@ -55,8 +58,9 @@ def latent_pad(
         decoder: linear layers and activations in ``nn.Sequential``, from k code numbers to pixels.
         shape: (rows, columns) of the decoded image.
         points: codes to show in the plane as orientation, shape (n, 2); a few hundred are enough.
-        labels: the class of each point, shape (n,); sets its colour, and the class's name at its median.
-        bounds: (lowest, highest) of each axis; the points' range with a small edge where ``None``.
+        labels: the class of each point, shape (n,); sets its color, and the class's name at its median.
+        bounds: (lowest, highest) of each axis; the points' range with a small edge where ``None``. An axis on which
+            the points have collapsed (a hundredth of the other's range, or less) gets the range of the other.
         start: where the point lies at first; the middle where ``None``.
         base: the code whose other coordinates stay as they are, shape (k,); zeros where ``None``.
         axes: which two of the k coordinates move.
@@ -69,33 +73,43 @@ def latent_pad(
 
     Raises:
         ValueError: if the decoder has other parts than linear layers and known activations, its sizes do
-            not fit, or neither ``points`` nor ``bounds`` is given.
+            not fit, a number that is given or decoded is NaN or infinite, or neither ``points`` nor ``bounds``
+            is given.
     """
-    layers, weights, n_in, n_out = _pack(decoder)
+    n_in, n_out = _sizes(decoder)
     if n_out != shape[0] * shape[1]:
         raise ValueError(f"the decoder makes {n_out} numbers; expected {shape[0]}×{shape[1]}")
     base = torch.zeros(n_in) if base is None else base.detach().cpu().float()
+    check.data(base, "base", n_dims=1)
     if base.shape != (n_in,) or n_in < 2 or not 0 <= min(axes) < max(axes) < n_in:
         raise ValueError(
             f"base has shape {tuple(base.shape)} and axes are {axes}; the code has {n_in} numbers"
         )
+    black, white = values
+    check.inside("(-∞, ∞)", black=black, white=white)
+    if black == white:
+        raise ValueError(f"values are {values}; expected two numbers that differ")
+    points, labels = _points(points, labels)
     bounds = _bounds(points, bounds)
-    start = [sum(b) / 2 for b in bounds] if start is None else [float(v) for v in start]
+    start = _start(start, bounds)
+    code = base.clone()
+    code[list(axes)] = torch.tensor(start)
+    corners = base.repeat(5, 1)
+    corners[:4, list(axes)] = torch.cartesian_prod(*torch.tensor(bounds))
+    corners[4] = code
     data = {
-        "layers": layers,
-        "weights": weights,
+        **_pack(decoder, corners, black, white),
         "shape": list(shape),
-        "base": [round(v, 5) for v in base.tolist()],
+        "base": base.tolist(),
         "axes": list(axes),
         "bounds": bounds,
-        "range": list(values),
+        "digits": [_n_digits(*b) for b in bounds],
+        "range": [black, white],
         "names": list(names),
         "alt": alt,
         "autoplay": autoplay,
-        **_map(points, labels),
+        **_map(points, labels, bounds),
     }
-    code = base.clone()
-    code[list(axes)] = torch.tensor(start)
     picture = _still(decoder, code, shape, values)
     sliders = "".join(
         _slider(name, low, high, at)
@@ -125,7 +139,7 @@ def sketch_pad(
 ) -> None:
     r"""A pad to draw a digit on: the page's trained network encodes and reconstructs it at once.
 
-    The drawing is scaled to 20×20 pixels and centred by its mass in 28×28, as MNIST was made.
+    The drawing is scaled to 20×20 pixels and centered by its mass in 28×28, as MNIST was made.
 
     Arguments:
         encoder, decoder: linear layers and activations in ``nn.Sequential``, from 784 pixels in [0, 1]
@@ -136,35 +150,36 @@ def sketch_pad(
         caption: one or two sentences below.
 
     Raises:
-        ValueError: if a network has other parts than linear layers and known activations, or sizes that
-            do not fit.
+        ValueError: if a network has other parts than linear layers and known activations, sizes that do not fit,
+            or weights that are NaN or infinite, or an example leaves [0, 1].
     """
-    layers, weights, n_pixels, k = _pack(nn.Sequential(encoder, decoder))
-    if n_pixels != 784 or k != 784 or examples.ndim != 2 or examples.shape[1] != 784:
+    whole = nn.Sequential(encoder, decoder)
+    n_pixels, n_out = _sizes(whole)
+    if n_pixels != 784 or n_out != 784 or examples.ndim != 2 or examples.shape[1] != 784:
         raise ValueError(
-            f"sizes are {n_pixels} → {k}, examples {tuple(examples.shape)}; expected 784 each"
+            f"sizes are {n_pixels} → {n_out}, examples {tuple(examples.shape)}; expected 784 each"
         )
-    n_code_layers = sum(1 for part in _parts(encoder) if isinstance(part, nn.Linear))
+    check.data(examples, "examples", low=0.0, high=1.0)
     data = {
-        "layers": layers,
-        "weights": weights,
-        "code": n_code_layers,
+        **_pack(whole, examples, 0.0, 1.0),
+        "code": sum(isinstance(part, nn.Linear) for part in _parts(encoder)),
         "examples": [base64.b64encode(_bytes(x)).decode() for x in examples],
         "alt": alt,
     }
-    with torch.no_grad():
-        first = examples[:1].to(next(encoder.parameters()))
-        picture = _png(_bytes(decoder(encoder(first))[0]).reshape(28, 28))
+    picture = _still(whole, examples[0], (28, 28), (0.0, 1.0))
+    buttons = (
+        'draw here <button type="button" class="pad-clear">clear</button> '
+        '<button type="button" class="pad-example">next example</button>'
+    )
     views = "".join(
-        f'<div class="pad-view"><canvas class="{css}" width="{n}" height="{n}" role="img" aria-label="{label}">'
-        f"</canvas>{text}</div>"
+        f'<div class="pad-view"><canvas class="{css}" width="{n}" height="{n}" role="img" '
+        f'aria-label="{label}"></canvas>{text}</div>'
         for css, n, label, text in (
-            ("pad-draw", 280, "Drawing area", 'draw here <button type="button" class="pad-clear">clear</button> '
-             '<button type="button" class="pad-example">next example</button>'),
+            ("pad-draw", 280, "Drawing area", buttons),
             ("pad-pixels pad-input", 28, "What the network sees", "what the network sees"),
             ("pad-pixels pad-output", 28, html.escape(alt, True), "its reconstruction"),
         )
-    )  # fmt: skip
+    )
     page = (
         f'<figure class="sketch-pad"><style>{web_file("figure.css")}</style><div class="pad-views">{views}</div>'
         '<p class="pad-readout" role="status" aria-live="polite"></p>'
@@ -190,22 +205,16 @@ def _known(part: nn.Module) -> bool:
     )
 
 
-def _pack(module: nn.Module) -> tuple[list[dict[str, Any]], str, int, int]:
-    r"""Layers as [{rows, columns, activation}], all weights as base64 of float16, width in, width out."""
-    layers: list[dict[str, Any]] = []
-    chunks: list[bytes] = []
+def _layers(module: nn.Module) -> list[tuple[nn.Linear, str]]:
+    r"""The linear layers, each with the name of the activation behind it."""
+    layers: list[tuple[nn.Linear, str]] = []
     for part in _parts(module):
         if isinstance(part, nn.Linear):
-            if layers and layers[-1]["rows"] != part.in_features:
-                raise ValueError(f"{part} does not fit behind {layers[-1]['rows']} numbers")
-            layers.append(
-                {"rows": part.out_features, "columns": part.in_features, "act": "identity"}
-            )
-            bias = torch.zeros(part.out_features) if part.bias is None else part.bias
-            for t in (part.weight, bias):
-                chunks.append(t.detach().cpu().numpy().astype("<f2").tobytes())
-        elif _known(part) and layers and layers[-1]["act"] == "identity":
-            layers[-1]["act"] = ACTIVATIONS[type(part)]
+            if layers and layers[-1][0].out_features != part.in_features:
+                raise ValueError(f"{part} does not fit behind {layers[-1][0].out_features} numbers")
+            layers.append((part, "identity"))
+        elif _known(part) and layers and layers[-1][1] == "identity":
+            layers[-1] = (layers[-1][0], ACTIVATIONS[type(part)])
         else:
             known = ", ".join(kind.__name__ for kind in ACTIVATIONS)
             raise ValueError(
@@ -213,55 +222,125 @@ def _pack(module: nn.Module) -> tuple[list[dict[str, Any]], str, int, int]:
             )
     if not layers:
         raise ValueError("the network has no linear layer")
-    return (
-        layers,
-        base64.b64encode(b"".join(chunks)).decode(),
-        layers[0]["columns"],
-        layers[-1]["rows"],
-    )
+    return layers
+
+
+def _sizes(module: nn.Module) -> tuple[int, int]:
+    layers = _layers(module)
+    return layers[0][0].in_features, layers[-1][0].out_features
+
+
+def _pack(module: nn.Module, x: Tensor, low: float, high: float) -> dict[str, Any]:
+    r"""The network as the page's script reads it: sizes, activations, and all weights as base64.
+
+    In 16-bit floats where the picture of none of the inputs ``x`` changes visibly by it, else in 32-bit floats.
+    """
+    layers = _layers(module)
+    weights = []
+    for layer, _ in layers:
+        bias = torch.zeros(layer.out_features) if layer.bias is None else layer.bias
+        for t in (layer.weight, bias):
+            t = t.detach().cpu().float()
+            if not torch.isfinite(t).all():
+                raise ValueError(f"{layer} has weights that are NaN or infinite")
+            weights.append(t.flatten())
+    weights = torch.cat(weights)
+    rounded = copy.deepcopy(module)
+    with torch.no_grad():
+        for p in rounded.parameters():
+            p.copy_(p.half())
+        exact, rough = _run(module, x), _run(rounded, x)
+    if not torch.isfinite(exact).all():
+        raise ValueError("the network makes numbers that are NaN or infinite; expected an image")
+    seen = [((image - low) / (high - low)).clamp(0, 1) for image in (exact, rough)]
+    fits = weights.half().isfinite().all() and (seen[0] - seen[1]).abs().max() < 0.01
+    bits = 16 if fits else 32
+    content = weights.numpy().astype("<f2" if bits == 16 else "<f4").tobytes()
+    return {
+        "layers": [
+            {"rows": layer.out_features, "columns": layer.in_features, "act": act}
+            for layer, act in layers
+        ],
+        "weights": base64.b64encode(content).decode(),
+        "bits": bits,
+    }
+
+
+def _run(net: nn.Module, x: Tensor) -> Tensor:
+    return net(x.detach().to(next(net.parameters()))).cpu().float()
+
+
+def _points(points: Tensor | None, labels: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    if points is None:
+        return None, None
+    check.data(points, "points")
+    check.shape("n", 2, points=points)
+    if labels is not None:
+        check.lengths(points=points, labels=labels)
+        labels = labels.detach().cpu().long()
+        check.at_least(0, labels=int(labels.min()))
+    return points.detach().cpu(), labels
 
 
 def _bounds(
     points: Tensor | None, bounds: Sequence[tuple[float, float]] | None
 ) -> list[list[float]]:
     if bounds is not None:
-        if len(bounds) != 2 or any(low >= high for low, high in bounds):
+        fits = len(bounds) == 2 and all(-math.inf < low < high < math.inf for low, high in bounds)
+        if not fits:
             raise ValueError(f"bounds are {bounds}; expected two pairs, each ascending")
         return [[float(low), float(high)] for low, high in bounds]
     if points is None:
         raise ValueError("neither points nor bounds are given; expected one of them")
-    if points.ndim != 2 or points.shape[1] != 2:
-        raise ValueError(f"points have shape {tuple(points.shape)}; expected (n, 2)")
-    low, high = points.detach().min(0).values, points.detach().max(0).values
-    edge = 0.05 * (high - low)
-    return [
-        [round(a, 4), round(b, 4)]
-        for a, b in zip((low - edge).tolist(), (high + edge).tolist(), strict=True)
-    ]
+    low, high = points.double().aminmax(dim=0)
+    middle, half = (low + high) / 2, 0.55 * (high - low)
+    # Collapsed: nothing beside the other coordinate, or beside the rounding of the code's own numbers.
+    alive = (half > 0.01 * half.max()) & (half > 1e-5 * middle.abs())
+    usual = half.max() if alive.any() else torch.ones((), dtype=torch.float64)
+    half = torch.where(alive, half, torch.maximum(usual, 1e-3 * middle.abs()))
+    ends = zip((middle - half).tolist(), (middle + half).tolist())
+    return [[round(v, 2 + _n_digits(a, b)) for v in (a, b)] for a, b in ends]
 
 
-def _map(points: Tensor | None, labels: Tensor | None) -> dict[str, list]:
+def _start(start: Sequence[float] | None, bounds: list[list[float]]) -> list[float]:
+    if start is None:
+        return [(low + high) / 2 for low, high in bounds]
+    if len(start) != 2 or not all(low <= v <= high for v, (low, high) in zip(start, bounds)):
+        raise ValueError(f"start is {list(start)}; expected a point within {bounds}")
+    return [float(v) for v in start]
+
+
+def _n_digits(low: float, high: float) -> int:
+    r"""How many digits behind the point tell the 200 steps of a slider apart; two at least."""
+    return max(2, math.ceil(-math.log10((high - low) / 200)))
+
+
+def _map(
+    points: Tensor | None, labels: Tensor | None, bounds: list[list[float]]
+) -> dict[str, list]:
     if points is None:
         return {"points": [], "colors": [], "marks": []}
-    points = points.detach().cpu()
-    y = torch.zeros(len(points), dtype=torch.int64) if labels is None else labels.cpu()
-    n_classes = int(y.max()) + 1
-    rows = [
-        [round(a, 3), round(b, 3), c] for (a, b), c in zip(points.tolist(), y.tolist(), strict=True)
-    ]
+    y = torch.zeros(len(points), dtype=torch.int64) if labels is None else labels
+    n_digits = [1 + _n_digits(*b) for b in bounds]
+
+    def place(point: Tensor) -> list[float]:
+        return [round(v, n) for v, n in zip(point.tolist(), n_digits)]
+
     marks = []
     if labels is not None:
-        marks = [
-            [*[round(v, 3) for v in points[y == c].median(0).values.tolist()], c]
-            for c in y.unique().tolist()
-        ]
-    return {"points": rows, "colors": [class_color(i) for i in range(n_classes)], "marks": marks}
+        marks = [[*place(points[y == c].median(0).values), c] for c in y.unique().tolist()]
+    return {
+        "points": [[*place(point), c] for point, c in zip(points, y.tolist())],
+        "colors": [class_color(i) for i in range(int(y.max()) + 1)],
+        "marks": marks,
+    }
 
 
 def _slider(name: str, low: float, high: float, at: float) -> str:
     return (
-        f'<label class="ex-row"><span class="ex-name">{html.escape(name)}</span><input type="range" min="{low:.6g}" '
-        f'max="{high:.6g}" step="{(high - low) / 200:.6g}" value="{at:.6g}"><output>{at:.2f}</output></label>'
+        f'<label class="ex-row"><span class="ex-name">{html.escape(name)}</span>'
+        f'<input type="range" min="{low:.10g}" max="{high:.10g}" step="{(high - low) / 200:.6g}" '
+        f'value="{at:.10g}"><output>{at:.{_n_digits(low, high)}f}</output></label>'
     )
 
 
@@ -275,9 +354,8 @@ def _end(caption: str, data: dict[str, Any]) -> str:
 def _still(
     decoder: nn.Module, code: Tensor, shape: tuple[int, int], values: tuple[float, float]
 ) -> str:
-    p = next(decoder.parameters())
     with torch.no_grad():
-        x = decoder(code[None].to(p))[0]
+        x = _run(decoder, code[None])[0]
     return _png(_bytes((x - values[0]) / (values[1] - values[0])).reshape(shape))
 
 

@@ -5,10 +5,14 @@
     softplus: a => Math.max(a, 0) + Math.log1p(Math.exp(-Math.abs(a))), sigmoid: a => 1 / (1 + Math.exp(-a)),
   };
 
-  function unpack(text) {  // base64 of 16-bit floats
+  function unpack(text, bits) {  // base64 of floats of 16 or 32 bits
     const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
-    const view = new DataView(bytes.buffer), out = new Float32Array(bytes.length / 2);
+    const view = new DataView(bytes.buffer), out = new Float32Array(bytes.length * 8 / bits);
     for (let i = 0; i < out.length; i++) {
+      if (bits === 32) {
+        out[i] = view.getFloat32(4 * i, true);
+        continue;
+      }
       const h = view.getUint16(2 * i, true), e = (h >> 10) & 31, m = h & 1023, sign = h >> 15 ? -1 : 1;
       out[i] = sign * (e === 0 ? m * 2 ** -24 : (1 + m / 1024) * 2 ** (e - 15));
     }
@@ -16,7 +20,7 @@
   }
 
   function network(data) {
-    const w = unpack(data.weights);
+    const w = unpack(data.weights, data.bits);
     let at = 0;
     const layers = data.layers.map(({ rows, columns, act }) => {
       const layer = { rows, columns, f: activations[act], w: at, b: at + rows * columns };
@@ -40,8 +44,8 @@
   function paint(canvas, x, low = 0, high = 1) {
     const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
     for (let i = 0; i < x.length; i++) {
-      const grey = Math.round(255 * Math.min(1, Math.max(0, (x[i] - low) / (high - low))));
-      image.data.set([grey, grey, grey, 255], 4 * i);
+      const gray = Math.round(255 * Math.min(1, Math.max(0, (x[i] - low) / (high - low))));
+      image.data.set([gray, gray, gray, 255], 4 * i);
     }
     context.putImageData(image, 0, 0);
   }
@@ -84,8 +88,8 @@
       const z = inputs.map(input => +input.value);
       z.forEach((value, i) => {
         code[data.axes[i]] = value;
-        rows[i].querySelector("output").textContent = value.toFixed(2);
-        inputs[i].setAttribute("aria-valuetext", value.toFixed(2));
+        rows[i].querySelector("output").textContent = value.toFixed(data.digits[i]);
+        inputs[i].setAttribute("aria-valuetext", value.toFixed(data.digits[i]));
       });
       paint(pixels, decode(code), ...data.range);
       context.drawImage(map, 0, 0);
@@ -97,7 +101,7 @@
         context.arc(x, y, 13, 0, 7);
         context.stroke();
       }
-      const words = `${data.alt}: ${data.names.map((name, i) => `${name} = ${z[i].toFixed(2)}`).join(", ")}`;
+      const words = `${data.alt}: ${data.names.map((name, i) => `${name} = ${z[i].toFixed(data.digits[i])}`).join(", ")}`;
       pixels.setAttribute("aria-label", words);
       clearTimeout(spoken);
       if (!wandering) spoken = setTimeout(() => { live.textContent = words; }, 400);
@@ -146,14 +150,14 @@
     small.width = small.height = 28;
     const fine = small.getContext("2d", { willReadFrequently: true });
     const blank = () => { context.fillStyle = "#000"; context.fillRect(0, 0, pad.width, pad.height); };
-    const grey = (source, n) => {
+    const gray = (source, n) => {
       const rgba = source.getImageData(0, 0, n, n).data, out = new Float32Array(n * n);
       for (let i = 0; i < out.length; i++) out[i] = rgba[4 * i] / 255;
       return out;
     };
-    // As MNIST was made: the drawing's box is scaled to 20×20, its centre of mass put in the middle of 28×28.
-    function normalise() {
-      const n = pad.width, x = grey(context, n);
+    // As MNIST was made: the drawing's box is scaled to 20×20, its center of mass put in the middle of 28×28.
+    function normalize() {
+      const n = pad.width, x = gray(context, n);
       let left = n, right = -1, top = n, bottom = -1, mass = 0, mx = 0, my = 0;
       for (let i = 0; i < x.length; i++) if (x[i] > 0.05) {
         const column = i % n, row = (i - column) / n;
@@ -163,11 +167,11 @@
       }
       fine.fillStyle = "#000";
       fine.fillRect(0, 0, 28, 28);
-      if (right < 0) return grey(fine, 28);
+      if (right < 0) return gray(fine, 28);
       const scale = 20 / Math.max(right - left + 1, bottom - top + 1);
       fine.imageSmoothingQuality = "high";
       fine.drawImage(pad, 14 - (mx / mass) * scale, 14 - (my / mass) * scale, n * scale, n * scale);
-      return grey(fine, 28);
+      return gray(fine, 28);
     }
     function show(x) {
       paint(find(".pad-input"), x);
@@ -195,7 +199,7 @@
       context.lineTo(point[0], point[1] + 0.01);
       context.stroke();
       last = point;
-      show(normalise());
+      show(normalize());
     }
     let next = 0;
     const example = () => {

@@ -33,7 +33,7 @@ def painted(browser, monkeypatch):
         page.close()
 
 
-def grey(x):
+def gray(x):
     return (x.clamp(0, 1) * 255).flatten()
 
 
@@ -49,9 +49,31 @@ def test_latent_pad_decodes_as_torch_does(painted, kind):
         for row, value in enumerate((first, second)):
             page.locator("input").nth(row).fill(str(value))
         with torch.no_grad():
-            expected = grey(decoder(torch.tensor([[first, base[1], second]])))
+            expected = gray(decoder(torch.tensor([[first, base[1], second]])))
         seen = torch.tensor(page.evaluate(READ, ".pad-pixels"), dtype=torch.float32)
-        assert (seen - expected).abs().max() <= 1.5  # rounding to 256 greys, and 16-bit weights
+        # Rounding to 256 grays, and 16-bit weights.
+        assert (seen - expected).abs().max() <= 1.5
+
+
+def test_latent_pad_of_a_collapsed_code_and_of_loud_weights_moves(painted):
+    torch.manual_seed(0)
+    decoder = nn.Sequential(mlp([2, 12, 48]), nn.Sigmoid())
+    with torch.no_grad():
+        decoder[0][0].weight.mul_(1e6)
+        decoder[0][-1].weight.mul_(1e-6)
+    points = torch.stack([torch.linspace(-2, 2, 50), torch.full((50,), 0.3)], 1)
+    page = painted(lambda: pads.latent_pad(decoder, (6, 8), points=points))
+    assert page.locator("output").all_text_contents() == ["0.00", "0.30"]
+    plane = page.locator(".pad-plane").bounding_box()
+    for right, down in ((0.25, 0.25), (0.8, 0.6)):
+        page.mouse.click(plane["x"] + right * plane["width"], plane["y"] + down * plane["height"])
+        z = torch.tensor([float(page.locator("input").nth(i).input_value()) for i in (0, 1)])
+        expected_z = torch.tensor([4.4 * (right - 0.5), 0.3 + 4.4 * (0.5 - down)])
+        assert (z - expected_z).abs().max() < 0.05
+        with torch.no_grad():
+            expected = gray(decoder(z[None]))
+        seen = torch.tensor(page.evaluate(READ, ".pad-pixels"), dtype=torch.float32)
+        assert (seen - expected).abs().max() <= 1.5
 
 
 def test_sketch_pad_reconstructs_as_torch_does(painted):
@@ -61,14 +83,14 @@ def test_sketch_pad_reconstructs_as_torch_does(painted):
     page = painted(lambda: pads.sketch_pad(encoder, decoder, examples=examples))
     for example in examples:
         with torch.no_grad():
-            expected = grey(decoder(encoder(example[None])))
+            expected = gray(decoder(encoder(example[None])))
         seen = torch.tensor(page.evaluate(READ, ".pad-output"), dtype=torch.float32)
         assert (seen - expected).abs().max() <= 1.5
-        assert page.evaluate(READ, ".pad-input") == grey(example).round().int().tolist()
+        assert page.evaluate(READ, ".pad-input") == gray(example).round().int().tolist()
         page.get_by_text("next example").click()
 
 
-def test_a_drawing_is_scaled_and_centred_like_mnist(painted):
+def test_a_drawing_is_scaled_and_centered_like_mnist(painted):
     identity = nn.Sequential(nn.Linear(784, 784))
     with torch.no_grad():
         identity[0].weight.copy_(torch.eye(784))
@@ -85,5 +107,5 @@ def test_a_drawing_is_scaled_and_centred_like_mnist(painted):
     rows = (seen > 25).any(1).nonzero().flatten()
     assert 18 <= rows[-1] - rows[0] + 1 <= 22
     axis = torch.arange(28, dtype=torch.float32)
-    centre = [(seen.sum(1 - i) * axis).sum() / seen.sum() for i in (0, 1)]
-    assert all(abs(c - 13.5) < 0.7 for c in centre)
+    center = [(seen.sum(1 - i) * axis).sum() / seen.sum() for i in (0, 1)]
+    assert all(abs(c - 13.5) < 0.7 for c in center)

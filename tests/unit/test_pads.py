@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import math
 import re
 from html.parser import HTMLParser
 
@@ -40,13 +41,14 @@ ACTIVATIONS = {
     "silu": lambda a: a / (1 + np.exp(-a)),
     "tanh": np.tanh,
     "softplus": lambda a: np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a))),
-    "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
+    "sigmoid": lambda a: 1 / (1 + np.exp(np.minimum(-a, 80))),
 }
 
 
 def forward(data: dict, x: np.ndarray, first: int = 0, last: int | None = None) -> np.ndarray:
     """The forward pass of the page, from the page."""
-    weights = np.frombuffer(base64.b64decode(data["weights"]), "<f2").astype(np.float32)
+    kind = {16: "<f2", 32: "<f4"}[data["bits"]]
+    weights = np.frombuffer(base64.b64decode(data["weights"]), kind).astype(np.float32)
     at = 0
     for i, layer in enumerate(data["layers"]):
         n = layer["rows"] * layer["columns"]
@@ -87,6 +89,58 @@ def test_weights_travel_as_half_precision(shown):
         {"rows": 3, "columns": 2, "act": "tanh"},
         {"rows": 4, "columns": 3, "act": "identity"},
     ]
+
+
+@pytest.mark.parametrize(
+    "scales", [(1e6, 1e-6), (1e-9, 1e9), (1e30, 1e-30), (3e4, 1.0), (1.0, 1e5)]
+)
+def test_weights_that_half_precision_cannot_hold_travel_as_they_are(shown, scales):
+    decoder = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 4), nn.Sigmoid())
+    with torch.no_grad():
+        for layer, scale in zip((decoder[0], decoder[2]), scales):
+            layer.weight.mul_(scale)
+        decoder[0].bias.mul_(scales[0])
+    latent_pad(decoder, (2, 2), **PLANE)
+    z = torch.randn(30, 2)
+    expected = decoder(z).detach().numpy()
+    assert np.abs(forward(data_of(shown[0]), z.numpy()) - expected).max() < 0.01
+
+
+def test_usual_weights_travel_as_half_precision_and_the_precision_is_named(shown):
+    usual, loud = nn.Linear(2, 4), nn.Linear(2, 4)
+    with torch.no_grad():
+        loud.weight[0, 0] = 7e4
+    for decoder in (usual, loud):
+        latent_pad(decoder, (2, 2), **PLANE)
+    assert [data_of(bundle)["bits"] for bundle in shown] == [16, 32]
+    assert forward(data_of(shown[1]), np.array([1e-3, 0.0]))[0] == pytest.approx(
+        70 + loud.bias[0].item()
+    )
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e39])
+def test_weights_that_are_no_numbers_are_refused(shown, value):
+    decoder = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4)).double()
+    with torch.no_grad():
+        decoder[1].weight[1, 2] = value
+    with pytest.raises(ValueError, match=r"Linear\(in_features=3.* has weights that are NaN"):
+        latent_pad(decoder, (2, 2), **PLANE)
+    huge = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4))
+    with torch.no_grad():
+        for p in huge.parameters():
+            p.fill_(1e30)
+    with pytest.raises(ValueError, match="the network makes numbers that are NaN or infinite"):
+        latent_pad(huge, (2, 2), **PLANE)
+    assert not shown
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_decoder_of_another_float_type(shown, dtype):
+    decoder = mlp([2, 8, 4], last=nn.Sigmoid)
+    latent_pad(decoder.to(dtype), (2, 2), **PLANE)
+    z = torch.randn(20, 2)
+    expected = decoder.float()(z).detach().numpy()
+    assert np.abs(forward(data_of(shown[0]), z.numpy()) - expected).max() < 3e-3
 
 
 def test_the_size_is_that_of_the_weights(shown):
@@ -133,8 +187,21 @@ def test_networks_that_do_not_fit(shown):
     ("options", "words"),
     [
         ({}, "neither points nor bounds are given"),
-        ({"points": torch.zeros(3, 3)}, r"points have shape \(3, 3\); expected \(n, 2\)"),
+        ({"points": torch.zeros(3, 3)}, r"points has shape \(3, 3\); expected \(n, 2\)"),
+        ({"points": torch.tensor([[0, 1], [math.nan, 1]])}, "points holds 1 values that are NaN"),
+        ({**PLANE, "points": torch.tensor([[0, math.inf]])}, "points holds 1 values that are NaN"),
+        ({"points": torch.zeros(3, 2).half()}, "points is torch.float16"),
+        ({"points": torch.zeros(0, 2)}, "points is empty"),
+        ({"points": torch.zeros(3, 2), "labels": torch.zeros(2)}, "points has 3, labels has 2"),
+        ({"points": torch.zeros(3, 2), "labels": -torch.ones(3)}, "labels is -1"),
         ({**PLANE, "base": torch.zeros(2)}, r"base has shape \(2,\)"),
+        ({**PLANE, "base": torch.tensor([0, 0, math.nan])}, "base holds 1 values that are NaN"),
+        ({"bounds": [(0, 1), (0, math.nan)]}, "bounds are"),
+        ({"bounds": [(0, 1), (0, math.inf)]}, "bounds are"),
+        ({**PLANE, "start": [0.0, math.nan]}, "start is"),
+        ({**PLANE, "start": [0.0, 4.0]}, r"start is \[0.0, 4.0\]; expected a point within"),
+        ({**PLANE, "values": (1.0, 1.0)}, "values are"),
+        ({**PLANE, "values": (0.0, math.nan)}, "white is nan"),
         ({**PLANE, "axes": (0, 3)}, "the code has 3 numbers"),
         ({**PLANE, "axes": (-1, 0)}, "the code has 3 numbers"),
         ({**PLANE, "axes": (1, 1)}, "the code has 3 numbers"),
@@ -165,6 +232,50 @@ def test_bounds_of_points_with_an_edge(shown):
     assert data_of(shown[1])["marks"] == [] and {c for *_, c in data_of(shown[1])["points"]} == {0}
     latent_pad(nn.Linear(2, 4), (2, 2), points=points, **PLANE)
     assert data_of(shown[2])["bounds"] == [[-2, 2], [-3, 3]]
+
+
+def moving(data: dict) -> None:
+    """The plane has a width in both directions, and each step of a slider is another code and another text."""
+    for (low, high), n_digits in zip(data["bounds"], data["digits"]):
+        steps = low + (high - low) * np.arange(201) / 200
+        assert low < high and len({f"{v:.{n_digits}f}" for v in steps}) == 201
+        assert len(set(steps.astype(np.float32))) > 20
+
+
+@pytest.mark.parametrize("collapsed", [0, 1])
+@pytest.mark.parametrize(
+    ("at", "noise"), [(0.0, 0.0), (0.0, 1e-3), (0.7, 1e-9), (1e6, 0.0), (-1e6, 0.01)]
+)
+def test_a_collapsed_coordinate_has_the_range_of_the_other(shown, collapsed, at, noise):
+    points = torch.randn(300, 2)
+    points[:, collapsed] = at + noise * torch.randn(300)
+    latent_pad(nn.Linear(2, 4), (2, 2), points=points, labels=torch.arange(300) % 3)
+    data = data_of(shown[0])
+    moving(data)
+    (low, high), (wide_low, wide_high) = data["bounds"][collapsed], data["bounds"][1 - collapsed]
+    assert low < at < high and (low + high) / 2 == pytest.approx(at, abs=0.1)
+    assert high - low >= 0.999 * (wide_high - wide_low) > 4
+    for slider, (low, high) in zip(Tags(shown[0]["text/html"]).all("input"), data["bounds"]):
+        assert float(slider["min"]) < float(slider["value"]) < float(slider["max"])
+        assert float(slider["step"]) == pytest.approx((high - low) / 200, rel=1e-3)
+
+
+def test_a_code_that_has_collapsed_wholly_has_a_plane(shown):
+    latent_pad(nn.Linear(2, 4), (2, 2), points=torch.full((9, 2), 0.25))
+    assert data_of(shown[0])["bounds"] == [[-0.75, 1.25]] * 2
+    latent_pad(nn.Linear(2, 4), (2, 2), points=torch.tensor([[3.0, -2.0]]))
+    moving(data_of(shown[1]))
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-2, 1e4])
+def test_codes_of_any_scale_have_a_plane(shown, scale):
+    points = scale * torch.rand(50, 2)
+    latent_pad(nn.Linear(2, 4), (2, 2), points=points)
+    data = data_of(shown[0])
+    moving(data)
+    shift = np.array([p[:2] for p in data["points"]]) - points.numpy()
+    assert np.abs(shift).max() < 1e-2 * scale
+    assert data["bounds"][0] == pytest.approx([-0.05 * scale, 1.05 * scale], abs=0.05 * scale)
 
 
 def first_picture(bundle: dict) -> np.ndarray:
@@ -218,18 +329,15 @@ def test_the_structure_of_a_latent_pad(shown):
     )
     found = Tags(shown[0]["text/html"])
     assert [a["class"] for a in found.all("figure")] == ["latent-pad"]
-    assert (
-        all(a["role"] == "img" and a["aria-label"] for a in found.all("canvas"))
-        and len(found.all("canvas")) == 2
-    )
+    canvases = found.all("canvas")
+    assert len(canvases) == 2 and all(a["role"] == "img" and a["aria-label"] for a in canvases)
     sliders = found.all("input")
     assert [(a["type"], a["min"], a["max"], a["value"]) for a in sliders] == [
         ("range", "-2", "2", "0"),
         ("range", "-3", "3", "0"),
     ]
-    assert (
-        len(found.all("label")) == len(found.all("output")) == 2 and len(found.all("noscript")) == 1
-    )
+    assert len(found.all("label")) == len(found.all("output")) == 2
+    assert len(found.all("noscript")) == 1
     assert found.all("img")[0]["alt"] == 'an "alt"' and data_of(shown[0])["autoplay"] is True
     text = shown[0]["text/html"]
     assert "w &lt;1&gt;" in text and "a &lt; b" in text
@@ -273,21 +381,16 @@ def test_a_sketch_pad_encodes_and_decodes_as_torch_does(shown):
     assert np.abs(y - expected).max() < 3e-3
     assert np.abs(first_picture(shown[0]) - expected[0].reshape(28, 28)).max() < 1.1 / 255
     for text, example in zip(data["examples"], x):
-        grey = np.frombuffer(base64.b64decode(text), np.uint8) / 255
-        assert np.abs(grey - example.numpy()).max() <= 0.5 / 255 + 1e-6
+        gray = np.frombuffer(base64.b64decode(text), np.uint8) / 255
+        assert np.abs(gray - example.numpy()).max() <= 0.5 / 255 + 1e-6
     found = Tags(shown[0]["text/html"])
-    assert (
-        len(found.all("canvas")) == 3
-        and len(found.all("button")) == 2
-        and len(found.all("noscript")) == 1
-    )
+    assert [len(found.all(tag)) for tag in ("canvas", "button", "noscript")] == [3, 2, 1]
 
 
 def test_a_sketch_pad_leaves_the_network_as_it_is(shown):
     encoder, decoder = (net.double() for net in pair())
-    sketch_pad(
-        encoder, decoder, examples=torch.rand(2, 784)
-    )  # images in float32 beside weights in float64
+    # Images in float32 beside weights in float64.
+    sketch_pad(encoder, decoder, examples=torch.rand(2, 784))
     assert next(encoder.parameters()).dtype == torch.float64 and len(shown) == 1
 
 
@@ -301,6 +404,13 @@ def test_a_sketch_pad_for_other_sizes(shown):
     ):
         with pytest.raises(ValueError, match="expected 784 each"):
             sketch_pad(e, d, examples=examples)
+    for examples, words in (
+        (torch.full((1, 784), math.nan), "examples holds 784 values that are NaN"),
+        (torch.full((1, 784), 1.5), "examples lies in"),
+        (torch.rand(0, 784), "examples is empty"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            sketch_pad(encoder, decoder, examples=examples)
     with pytest.raises(ValueError, match="cannot run in a page"):
         sketch_pad(nn.Sequential(nn.Flatten(), encoder), decoder, examples=torch.rand(1, 784))
     assert not shown
