@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from lectool import flows, nets, random
+from lectool import data, flows, nets, random
 
 BATCH, STEPS, ROUNDS, HIDDEN = 256, 60, 9, (64, 64)
 Loss = Callable[[Tensor], Tensor]
@@ -186,8 +186,8 @@ def speed(x: Tensor) -> None:
 
 def learning(n_steps: int = 1000) -> None:
     print(f"\ntwo moons, {n_steps} updates of {BATCH}, three seeds, test log-density in nats")
-    x, x_test = flows.two_moons(20000, seed=0)[0], flows.two_moons(5000, seed=1000)[0]
-    print(f"  the truth: {flows.two_moons_log_prob(x_test).mean():.4f}")
+    x, x_test = data.two_moons(20000, seed=0)[0], data.two_moons(5000, seed=1000)[0]
+    print(f"  the truth: {data.two_moons_log_prob(x_test).mean():.4f}")
     makes = {k: v for k, v in CASES["RealNVP, 8 couplings"][1].items() if k != "bare loop"}
     found: dict[str, list[float]] = {}
     for seed in range(3):
@@ -237,7 +237,7 @@ def main() -> None:
         f"{os.cpu_count()} cores, torch {torch.__version__} with {torch.get_num_threads()} threads"
     )
     print(f"batches of {BATCH}; median of {ROUNDS} alternating rounds of {STEPS} updates\n")
-    speed(flows.two_moons(BATCH * STEPS)[0])
+    speed(data.two_moons(BATCH * STEPS)[0])
     learning()
     solvers()
 

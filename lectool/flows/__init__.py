@@ -12,6 +12,7 @@ from lectool.flows.core import Chain, Flow, Inverse, Layer, jacobian_log_det
 from lectool.flows.couplings import (
     AdditiveCoupling,
     AffineCoupling,
+    Coupling,
     CouplingFlow,
     SplineCoupling,
     nice,
@@ -32,7 +33,6 @@ from lectool.flows.images import (
 from lectool.flows.posterior import FlowPosterior, FlowVAE
 from lectool.flows.residual import ContractiveMLP, ResidualLayer, power_series_log_det
 from lectool.flows.simple import ActNorm, Affine, InvertibleConv, Logit, Planar, Radial
-from lectool.flows.toys import two_moons, two_moons_log_prob
 
 __all__ = [
     "ActNorm",
@@ -42,6 +42,7 @@ __all__ = [
     "Chain",
     "ContinuousFlow",
     "ContractiveMLP",
+    "Coupling",
     "CouplingFlow",
     "Dequantized",
     "Diffusion",
@@ -79,6 +80,4 @@ __all__ = [
     "realnvp",
     "rk4",
     "spline_flow",
-    "two_moons",
-    "two_moons_log_prob",
 ]

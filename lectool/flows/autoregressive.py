@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lectool.flows.core import Flow, Layer
+from lectool import check
+from lectool.flows.core import Flow, Layer, beside
 
 __all__ = ["InverseAutoregressive", "MaskedAutoregressive", "MaskedMLP", "iaf", "maf"]
 
@@ -41,15 +42,14 @@ class MaskedMLP(nn.Module):
         reverse: bool = False,
     ):
         super().__init__()
-        if d < 1 or len(hidden) == 0 or min(hidden) < 1 or n_context < 0:
-            raise ValueError(
-                f"d, hidden, n_context are {d}, {list(hidden)}, {n_context}; expected ≥ 1, some ≥ 1, ≥ 0"
-            )
-        self.d, self.per_number = d, per_number
+        check.at_least(1, d=d, n_hidden=len(hidden), smallest_hidden=min(hidden, default=1))
+        check.at_least(0, n_context=n_context)
+        self.d, self.per_number, self.n_context = d, per_number, n_context
         own = torch.arange(d, 0, -1) if reverse else torch.arange(1, d + 1)
         numbers = [torch.cat([own, torch.zeros(n_context, dtype=torch.long)])]
         numbers += [torch.arange(width) % max(d - 1, 1) + 1 for width in hidden]
-        numbers.append(own.repeat(per_number) - 1)  # all first parameters, then all second ones, …
+        # All first parameters, then all second ones, …
+        numbers.append(own.repeat(per_number) - 1)
         layers: list[nn.Module] = []
         for below, above in zip(numbers[:-1], numbers[1:], strict=True):
             layers += [MaskedLinear(above[:, None] >= below), nn.ReLU()]
@@ -57,11 +57,11 @@ class MaskedMLP(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         r"""Shape (n, per_number · d): the first parameter of all numbers, then the second, and so on."""
-        return self.net(x if context is None else torch.cat([x, context], 1))
+        return self.net(beside(x, context, self.n_context))
 
 
 class MaskedLinear(nn.Linear):
-    """A linear layer of which some weights do not count; the mask has the weights' shape."""
+    r"""A linear layer of which some weights do not count; the mask has the weights' shape."""
 
     def __init__(self, mask: Tensor):
         super().__init__(mask.shape[1], mask.shape[0])

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from lectool.flows.core import Layer
+from lectool import check
+from lectool.flows.core import Layer, beside
+from lectool.random import integers
 
 __all__ = ["ContinuousFlow", "TangentMLP", "VelocityField", "dopri5", "rk4"]
 
@@ -28,8 +30,7 @@ def rk4(f: Derivative, y: Tensor, t0: float, t1: float, n_steps: int) -> Tensor:
     Returns:
         y at t1; its error falls with the fourth power of the step.
     """
-    if n_steps < 1:
-        raise ValueError(f"n_steps is {n_steps}; expected ≥ 1")
+    check.at_least(1, n_steps=n_steps)
     h = (t1 - t0) / n_steps
     for i in range(n_steps):
         t = t0 + i * h
@@ -57,8 +58,14 @@ DOPRI_E = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -
 
 
 def dopri5(
-    f: Derivative, y: Tensor, t0: float, t1: float, *, tolerance: float = 1e-5, max_steps: int = 1000
-) -> tuple[Tensor, int]:  # fmt: skip
+    f: Derivative,
+    y: Tensor,
+    t0: float,
+    t1: float,
+    *,
+    tolerance: float = 1e-5,
+    max_steps: int = 1000,
+) -> tuple[Tensor, int]:
     r"""Solves :math:`\dot y = f(t, y)` with steps that adapt to a tolerance (Dormand & Prince, 1980).
 
     Two rules, of orders five and four, share seven slopes. Their difference estimates the error: a step
@@ -77,12 +84,11 @@ def dopri5(
         ValueError: if the tolerance is not positive.
         RuntimeError: if ``max_steps`` do not suffice.
     """
-    if not tolerance > 0:
-        raise ValueError(f"tolerance is {tolerance}; expected > 0")
+    check.positive(tolerance=tolerance)
     t, h, n_evaluations = t0, (t1 - t0) / 8, 1
     first = f(t, y)
     for _ in range(max_steps):
-        if abs(t1 - t) < 1e-12 * abs(t1 - t0):
+        if abs(t1 - t) <= 1e-12 * abs(t1 - t0):
             return y, n_evaluations
         h = math.copysign(min(abs(h), abs(t1 - t)), t1 - t0)
         k = [first]
@@ -90,14 +96,20 @@ def dopri5(
             new = y + h * sum(a * k_i for a, k_i in zip(weights, k) if a)
             k.append(f(t + c * h, new))
         n_evaluations += 6
-        with torch.no_grad():
-            error = h * sum(e * k_i for e, k_i in zip(DOPRI_E, k) if e)
-            allowed = tolerance * (1 + torch.maximum(y.abs(), new.abs()))
-            ratio = (error / allowed).reshape(len(y), -1).square().mean(1).max().sqrt().item()
+        ratio = error_ratio(h, k, y, new, tolerance)
         if ratio <= 1:
-            t, y, first = t + h, new, k[-1]  # the last slope is the next step's first
+            # The last slope is the next step's first.
+            t, y, first = t + h, new, k[-1]
         h *= min(5.0, max(0.2, 0.9 * max(ratio, 1e-10) ** -0.2))
     raise RuntimeError(f"no end after {max_steps} steps, at t = {t:.3g}; the field is too stiff")
+
+
+@torch.no_grad()
+def error_ratio(h: float, k: Sequence[Tensor], y: Tensor, new: Tensor, tolerance: float) -> float:
+    r"""The largest row's estimated error of a step, in units of what is allowed."""
+    error = h * sum(e * k_i for e, k_i in zip(DOPRI_E, k) if e)
+    allowed = tolerance * (1 + torch.maximum(y.abs(), new.abs()))
+    return (error / allowed).reshape(len(y), -1).square().mean(1).max().sqrt().item()
 
 
 # ------------------------------------------------------------------------------------- fields with a trace
@@ -132,7 +144,7 @@ class TangentMLP(nn.Module):
 
         Arguments:
             x: shape (n, d_in).
-            T: m directions a sample as rows, shape (n, m, d_in).
+            T: m directions for each sample as rows, shape (n, m, d_in).
 
         Returns:
             the output, and the directions that it moves in, shape (n, m, d_out).
@@ -156,12 +168,12 @@ class VelocityField(nn.Module):
 
     def __init__(self, d: int, hidden: Sequence[int] = (64, 64), n_context: int = 0):
         super().__init__()
-        self.d = d
+        self.d, self.n_context = d, n_context
         self.net = TangentMLP([d + 1 + n_context, *hidden, d])
 
     def _input(self, t: float | Tensor, x: Tensor, context: Tensor | None) -> Tensor:
         t = torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(len(x))[:, None]
-        return torch.cat([x, t] if context is None else [x, t, context], 1)
+        return beside(torch.cat([x, t], 1), context, self.n_context)
 
     def forward(self, t: float | Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
         r"""Velocities, shape (n, d), at times of shape () or (n,)."""
@@ -199,7 +211,7 @@ class ContinuousFlow(Layer):
 
     Arguments:
         field: gives velocities and divergence, as :class:`VelocityField`.
-        trace: ``"exact"``; or ``"hutchinson"``, while in ``train()`` mode, for one random probe a sample, kept
+        trace: ``"exact"``; or ``"hutchinson"``, while in ``train()`` mode, for one random probe for each sample, kept
             during a solution. In ``eval()`` mode the trace is exact.
         solver: ``"rk4"`` with ``n_steps``, or ``"dopri5"`` with ``tolerance``.
         n_steps, tolerance: as in :func:`rk4` and :func:`dopri5`.
@@ -221,11 +233,10 @@ class ContinuousFlow(Layer):
         tolerance: float = 1e-5,
     ):
         super().__init__()
-        if trace not in ("exact", "hutchinson") or solver not in ("rk4", "dopri5"):
-            raise ValueError(
-                f"trace, solver are {trace!r}, {solver!r}; "
-                "expected 'exact' or 'hutchinson', and 'rk4' or 'dopri5'"
-            )
+        check.one_of(("exact", "hutchinson"), trace=trace)
+        check.one_of(("rk4", "dopri5"), solver=solver)
+        check.at_least(1, n_steps=n_steps)
+        check.positive(tolerance=tolerance)
         self.field, self.trace, self.solver = field, trace, solver
         self.n_steps, self.tolerance = n_steps, tolerance
         self.n_evaluations = 0  # of the last solution
@@ -242,7 +253,7 @@ class ContinuousFlow(Layer):
         r"""Moves points of shape (n, d) from time t0 to t1; returns them and the log-determinant, shape (n,)."""
         n, d = x.shape
         if self.trace == "hutchinson" and self.training:
-            probes = 2 * torch.randint(2, (n, 1, d), device=x.device).to(x) - 1
+            probes = 2 * integers(2, (n, 1, d), x.device).to(x) - 1
         else:
             probes = torch.eye(d).to(x).expand(n, d, d)
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lectool import check
 from lectool.flows.continuous import rk4
+from lectool.random import integers, noise, uniform
 
 __all__ = ["Diffusion", "FlowMatching", "TimeNet"]
 
@@ -28,8 +29,7 @@ class TimeNet(nn.Module):
 
     def __init__(self, d: int, width: int = 128, n_blocks: int = 2):
         super().__init__()
-        if min(d, width, n_blocks) < 1:
-            raise ValueError(f"d, width, n_blocks are {d}, {width}, {n_blocks}; expected ≥ 1 each")
+        check.at_least(1, d=d, width=width, n_blocks=n_blocks)
         self.register_buffer("frequencies", math.pi * 2.0 ** torch.arange(6))
         self.enter = nn.Linear(d, width)
         self.time = nn.ModuleList(nn.Linear(13, width) for _ in range(n_blocks))
@@ -71,11 +71,10 @@ class FlowMatching(nn.Module):
         super().__init__()
         self.field, self.d = field, d
 
-    def loss(self, x: Tensor) -> Tensor:
+    def loss(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         r"""Mean squared error of the velocity, summed over the d numbers."""
         check.data(x, width=self.d)
-        epsilon = torch.randn_like(x)
-        t = torch.rand(len(x), dtype=x.dtype, device=x.device)
+        epsilon, t = noise(x.shape, x, generator), uniform(len(x), x, generator)
         x_t = epsilon + t[:, None] * (x - epsilon)
         return (self.field(t, x_t) - (x - epsilon)).square().sum(1).mean()
 
@@ -85,8 +84,15 @@ class FlowMatching(nn.Module):
     ) -> Tensor:
         r"""Draws n samples by ``n_steps`` Runge–Kutta steps from noise to data, shape (n, d)."""
         like = next(self.parameters())
-        epsilon = torch.randn(n, self.d, generator=generator).to(like)
+        epsilon = noise((n, self.d), like, generator)
         return rk4(self.field, epsilon, 0.0, 1.0, n_steps)
+
+
+def cosine_schedule(n_steps: int) -> Tensor:
+    r"""The share of the data's variance that is left after each step, a cosine's square, shape (n_steps,)."""
+    at = (torch.arange(n_steps + 1, dtype=torch.float64) / n_steps + 0.008) / 1.008
+    cosine = (at * math.pi / 2).cos().square()
+    return (cosine[1:] / cosine[:-1]).clamp(min=0.05).cumprod(0)
 
 
 class Diffusion(nn.Module):
@@ -123,14 +129,9 @@ class Diffusion(nn.Module):
         self, net: nn.Module, d: int, n_steps: int = 50, alpha_bar: Sequence[float] | None = None
     ):
         super().__init__()
-        if n_steps < 2:
-            raise ValueError(f"n_steps is {n_steps}; expected ≥ 2")
-        if alpha_bar is None:
-            at = (torch.arange(n_steps + 1, dtype=torch.float64) / n_steps + 0.008) / 1.008
-            cosine = (at * math.pi / 2).cos().square()
-            keep = (cosine[1:] / cosine[:-1]).clamp(min=0.05)
-            alpha_bar = keep.cumprod(0).tolist()
-        bar = torch.tensor(alpha_bar, dtype=torch.float64)
+        check.at_least(2, n_steps=n_steps)
+        bar = cosine_schedule(n_steps) if alpha_bar is None else alpha_bar
+        bar = torch.as_tensor(bar, dtype=torch.float64)
         falling = (bar.diff() < 0).all() and 0 < bar.min() and bar.max() < 1
         if len(bar) != n_steps or not falling:
             raise ValueError(
@@ -144,11 +145,11 @@ class Diffusion(nn.Module):
         bar = self.alpha_bar[t - 1].to(x)[:, None]
         return bar.sqrt() * x + (1 - bar).sqrt() * epsilon
 
-    def loss(self, x: Tensor) -> Tensor:
+    def loss(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         r"""Mean squared error of the guessed v, summed over the d numbers."""
         check.data(x, width=self.d)
-        t = torch.randint(1, self.n_steps + 1, (len(x),), device=x.device)
-        bar, epsilon = self.alpha_bar[t - 1].to(x)[:, None], torch.randn_like(x)
+        t = 1 + integers(self.n_steps, len(x), x.device, generator)
+        bar, epsilon = self.alpha_bar[t - 1].to(x)[:, None], noise(x.shape, x, generator)
         v = bar.sqrt() * epsilon - (1 - bar).sqrt() * x
         guess = self.net(t.to(x) / self.n_steps, self.add_noise(x, t, epsilon))
         return (guess - v).square().sum(1).mean()
@@ -182,19 +183,25 @@ class Diffusion(nn.Module):
             clip: a range into which the guesses are cut, that of the data.
             path: whether to return all states, from noise to data, T + 1 tensors.
         """
-        like = next(self.parameters())
-        x = torch.randn(n, self.d, generator=generator).to(like)
-        states = [x]
+        check.at_least(1, n=n)
+        states = [noise((n, self.d), next(self.parameters()), generator)]
         for t in range(self.n_steps, 0, -1):
+            x = states[-1]
             guess = self.denoise(x, t)
-            if clip is not None:
-                guess = guess.clamp(*clip)
-            bar = self.alpha_bar[t - 1]
-            before = self.alpha_bar[t - 2] if t > 1 else torch.ones_like(bar)
-            keep = bar / before  # α_t
-            mean = (before.sqrt() * (1 - keep) * guess + keep.sqrt() * (1 - before) * x) / (1 - bar)
-            variance = (1 - keep) * (1 - before) / (1 - bar)
-            noise = torch.randn(n, self.d, generator=generator).to(like)
-            x = mean + variance.sqrt() * noise
-            states.append(x)
-        return states if path else x
+            guess = guess if clip is None else guess.clamp(*clip)
+            mean, variance = self.step_back(x, guess, t)
+            states.append(mean + variance.sqrt() * noise(x.shape, x, generator))
+        return states if path else states[-1]
+
+    def step_back(self, x_t: Tensor, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        r"""Mean and variance of :math:`q(x_{t-1} \mid x_t, x)`, the way back where the clean x is known.
+
+        .. math:: \mu = \frac{\sqrt{\bar\alpha_{t-1}}\, (1 - \alpha_t)\, x
+            + \sqrt{\alpha_t}\, (1 - \bar\alpha_{t-1})\, x_t}{1 - \bar\alpha_t}, \qquad
+            \sigma^2 = \frac{(1 - \alpha_t)(1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t}
+        """
+        bar = self.alpha_bar[t - 1]
+        before = self.alpha_bar[t - 2] if t > 1 else torch.ones_like(bar)
+        alpha = bar / before
+        mean = before.sqrt() * (1 - alpha) * x + alpha.sqrt() * (1 - before) * x_t
+        return mean / (1 - bar), (1 - alpha) * (1 - before) / (1 - bar)

@@ -1,7 +1,7 @@
 r"""Flows for images: squeeze and split, Glow, and the way from integers to real numbers and back."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from lectool import check
 from lectool.flows.core import Chain, Flow, Inverse, Layer
 from lectool.flows.couplings import AffineCoupling
 from lectool.flows.simple import ActNorm, InvertibleConv, Logit
+from lectool.random import noise, uniform
 
 __all__ = ["Dequantized", "Split", "Squeeze", "VariationalNoise", "conv_net", "glow", "glow_step"]
 
@@ -56,12 +57,13 @@ class Split(Layer):
         self.inner = inner
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._run(self.inner.forward, z, context)
+        return self.run(self.inner.forward, z, context)
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._run(self.inner.inverse, x, context)
+        return self.run(self.inner.inverse, x, context)
 
-    def _run(self, go, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def run(self, go: Callable, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        r"""Sends the first half through the inner layer in one of the two directions."""
         if x.shape[1] % 2:
             raise ValueError(f"{x.shape[1]} channels; expected an even number to split in halves")
         first, second = x.chunk(2, 1)
@@ -88,10 +90,12 @@ def conv_net(n_in: int, n_hidden: int, n_out: int) -> nn.Sequential:
 
 
 def conv_coupling(channels: int, n_hidden: int, swap: bool = False, n_context: int = 0) -> Layer:
+    r"""An affine coupling of channels, whose network is a :func:`conv_net`."""
     stay, move = channels - channels // 2, channels // 2
     if swap:
         stay, move = move, stay
-    return AffineCoupling(channels, conv_net(stay + n_context, n_hidden, 2 * move), swap=swap)
+    net = conv_net(stay + n_context, n_hidden, 2 * move)
+    return AffineCoupling(channels, net, swap=swap, n_context=n_context)
 
 
 def glow_step(channels: int, n_hidden: int) -> list[Layer]:
@@ -127,16 +131,16 @@ def glow(
         alpha: of the :class:`Logit` between pixels and the whole line.
 
     Raises:
-        ValueError: if a size is out of range.
+        ValueError: if a size is out of range; when used, if pixels leave [0, 1].
 
     References:
         Kingma & Dhariwal (2018), Glow: generative flow with invertible 1×1 convolutions.
     """
     c, height, width = shape
-    if min(n_scales, n_steps, n_hidden) < 1 or height % 2**n_scales or width % 2**n_scales:
+    check.at_least(1, n_scales=n_scales, n_steps=n_steps, n_hidden=n_hidden)
+    if height % 2**n_scales or width % 2**n_scales:
         raise ValueError(
-            f"n_scales, n_steps, n_hidden are {n_scales}, {n_steps}, {n_hidden} for {height} × {width} "
-            f"pixels; expected ≥ 1 each, and sides divisible by 2 once a scale"
+            f"images have {height} × {width} pixels; expected sides divisible by {2**n_scales}, by 2 for each scale"
         )
 
     def scale(channels: int, left: int) -> Layer:
@@ -151,7 +155,7 @@ def glow(
     return Flow([scale(c, n_scales), Logit(alpha)], shape)
 
 
-# ----------------------------------------------------------------------------------------- dequantisation
+# ----------------------------------------------------------------------------------------- dequantization
 
 
 class VariationalNoise(nn.Module):
@@ -176,12 +180,13 @@ class VariationalNoise(nn.Module):
             conv_coupling(c, n_hidden, swap=bool(i % 2), n_context=c) for i in range(n_layers)
         )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         r"""Noise of x's shape, (n, c, h, w), and its log-density in nats, shape (n,)."""
         context = F.pixel_unshuffle(x / self.levels - 0.5, 2)
-        epsilon = torch.randn_like(context)
+        epsilon = noise(context.shape, context, generator)
         mean, s = self.start(context).chunk(2, 1)
-        s = s + math.log(1.6)  # at first nearly uniform: σ(1.6 ε)
+        # At first nearly uniform: σ(1.6 ε).
+        s = s + math.log(1.6)
         v = mean + s.exp() * epsilon
         log_q = -(0.5 * epsilon.square() + 0.5 * math.log(2 * math.pi) + s).flatten(1).sum(1)
         for layer in self.layers:
@@ -212,11 +217,12 @@ class Dequantized(nn.Module):
 
     def __init__(self, flow: Flow, levels: int = 256, noise: nn.Module | None = None):
         super().__init__()
-        if levels < 2:
-            raise ValueError(f"levels is {levels}; expected at least 2")
+        check.at_least(2, levels=levels)
         self.flow, self.levels, self.noise = flow, levels, noise
 
-    def dequantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def dequantize(
+        self, x: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
         r"""Images with pixels in [0, 1), shape (n, c, h, w), and log q of their noise, shape (n,)."""
         check.data(x, n_dims=1 + len(self.flow.shape), low=0, high=self.levels - 1)
         if not torch.equal(x, x.round()):
@@ -224,14 +230,14 @@ class Dequantized(nn.Module):
                 f"x holds {int((x != x.round()).sum())} values that are not whole; expected 0 … {self.levels - 1}"
             )
         if self.noise is None:
-            u, log_q = torch.rand_like(x), x.new_zeros(len(x))
+            u, log_q = uniform(x.shape, x, generator), x.new_zeros(len(x))
         else:
-            u, log_q = self.noise(x)
+            u, log_q = self.noise(x) if generator is None else self.noise(x, generator)
         return (x + u) / self.levels, log_q
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         r"""One draw's estimate of the lower bound of log P(x), in nats, shape (n,)."""
-        y, log_q = self.dequantize(x)
+        y, log_q = self.dequantize(x, generator)
         return self.flow.log_prob(y) - log_q - self.flow.d * math.log(self.levels)
 
     def bits(self, x: Tensor) -> Tensor:

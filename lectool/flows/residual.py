@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lectool import check
 from lectool.flows.continuous import TangentMLP
 from lectool.flows.core import Layer
+from lectool.random import integers
 
 __all__ = ["ContractiveMLP", "ResidualLayer", "power_series_log_det"]
 
@@ -28,12 +30,11 @@ class ContractiveMLP(TangentMLP):
 
     def __init__(self, sizes: Sequence[int], c: float = 0.9):
         super().__init__(sizes)
-        if not 0 < c < 1:
-            raise ValueError(f"c is {c}; expected in (0, 1): only a contraction is invertible here")
+        check.inside("(0, 1)", c=c)
         self.c = c
         for i, layer in enumerate(self.layers):
-            u = torch.linalg.svd(layer.weight.detach()).U[:, 0]  # starts exactly
-            self.register_buffer(f"u{i}", u)
+            # Starts at the exact vector.
+            self.register_buffer(f"u{i}", torch.linalg.svd(layer.weight.detach()).U[:, 0])
 
     def weights(self) -> list[Tensor]:
         limit = self.c ** (1 / len(self.layers))
@@ -78,7 +79,7 @@ class ResidualLayer(Layer):
         c: how much g contracts, in (0, 1).
         n_terms: terms of :func:`power_series_log_det`; where ``None``, the determinant of the d × d
             Jacobian itself, for small d.
-        probe: whether the traces of the series are estimated by one random sign vector a sample (in
+        probe: whether the traces of the series are estimated by one vector of random signs for each sample (in
             ``train()`` mode) or exact.
 
     Raises:
@@ -99,8 +100,7 @@ class ResidualLayer(Layer):
         probe: bool = False,
     ):
         super().__init__()
-        if n_terms is not None and n_terms < 1:
-            raise ValueError(f"n_terms is {n_terms}; expected ≥ 1, or None for the determinant")
+        check.at_least(1, n_terms=1 if n_terms is None else n_terms)
         self.g = ContractiveMLP([d, *hidden, d], c)
         self.n_terms, self.probe = n_terms, probe
 
@@ -108,7 +108,7 @@ class ResidualLayer(Layer):
         n, d = x.shape
         eye = torch.eye(d).to(x).expand(n, d, d)
         if self.n_terms is not None and self.probe and self.training:
-            probes = 2 * torch.randint(2, (n, 1, d), device=x.device).to(x) - 1
+            probes = 2 * integers(2, (n, 1, d), x.device).to(x) - 1
         else:
             probes = eye
         g, T = self.g.with_tangents(x, probes)

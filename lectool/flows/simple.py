@@ -4,7 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lectool import check
 from lectool.flows.core import Layer
+
+# How far planar and radial layers keep from where they could not be undone.
+EDGE = 1e-4
 
 __all__ = ["ActNorm", "Affine", "InvertibleConv", "Logit", "Planar", "Radial"]
 
@@ -23,6 +27,7 @@ class Affine(Layer):
 
     def __init__(self, d: int):
         super().__init__()
+        check.at_least(1, d=d)
         self.log_diagonal = nn.Parameter(torch.zeros(d))
         self.below = nn.Parameter(torch.zeros(d, d))
         self.b = nn.Parameter(torch.zeros(d))
@@ -45,8 +50,9 @@ class Planar(Layer):
 
     .. math:: \det \frac{\partial x}{\partial z} = 1 + u^\top w \, \bigl(1 - \tanh^2(w^\top z + b)\bigr)
 
-    It is invertible where :math:`u^\top w > -1`, which a shift of u along w ensures. The inverse has no
-    closed form, but is the root of an increasing function of one number, :math:`w^\top z`.
+    It is invertible where :math:`u^\top w > -1`, which a shift of u along w ensures, with a little room so that the
+    log-determinant stays finite. The inverse has no closed form, but is the root of an increasing function of one
+    number, :math:`w^\top z`.
 
     Arguments:
         d: numbers in a sample, ≥ 1.
@@ -57,6 +63,7 @@ class Planar(Layer):
 
     def __init__(self, d: int):
         super().__init__()
+        check.at_least(1, d=d)
         self.w = nn.Parameter(torch.randn(d) / d**0.5)
         self.free_u = nn.Parameter(0.1 * torch.randn(d))
         self.b = nn.Parameter(torch.zeros(()))
@@ -65,7 +72,8 @@ class Planar(Layer):
     def u(self) -> Tensor:
         r"""The direction of the push, with :math:`u^\top w > -1`."""
         product = self.free_u @ self.w
-        return self.free_u + (F.softplus(product) - 1 - product) * self.w / self.w.square().sum()
+        shift = F.softplus(product) - 1 + EDGE - product
+        return self.free_u + shift * self.w / self.w.square().sum().clamp(min=1e-12)
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         u, h = self.u, torch.tanh(z @ self.w + self.b)
@@ -74,7 +82,8 @@ class Planar(Layer):
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         u = self.u
         slope, target = u @ self.w, x @ self.w
-        with torch.no_grad():  # a + slope · tanh(a + b) = target, by bisection, then Newton
+        # a + slope · tanh(a + b) = target, by bisection, then Newton
+        with torch.no_grad():
             low, high = target - slope.abs(), target + slope.abs()
             for _ in range(30):
                 a = (low + high) / 2
@@ -84,7 +93,8 @@ class Planar(Layer):
                 h = torch.tanh(a + self.b)
                 a = a - (a + slope * h - target) / (1 + slope * (1 - h.square()))
             stretch = 1 + slope * (1 - torch.tanh(a + self.b).square())
-        a = a - (a + slope * torch.tanh(a + self.b) - target) / stretch  # carries the gradient
+        # One more step, which carries the gradient.
+        a = a - (a + slope * torch.tanh(a + self.b) - target) / stretch
         h = torch.tanh(a + self.b)
         return x - h[:, None] * u, -torch.log1p(slope * (1 - h.square()))
 
@@ -108,18 +118,20 @@ class Radial(Layer):
 
     def __init__(self, d: int):
         super().__init__()
+        check.at_least(1, d=d)
         self.z0 = nn.Parameter(torch.randn(d))
         self.free_alpha = nn.Parameter(torch.zeros(()))
         self.free_beta = nn.Parameter(torch.full((), 0.55) + 0.1 * torch.randn(()))
 
     @property
     def alpha(self) -> Tensor:
-        return F.softplus(self.free_alpha)
+        r"""The radius at which the push begins to fade, > 0."""
+        return F.softplus(self.free_alpha) + EDGE
 
     @property
     def beta(self) -> Tensor:
         r"""The strength of the push, > −α."""
-        return F.softplus(self.free_beta) - self.alpha
+        return F.softplus(self.free_beta) - (1 - EDGE) * self.alpha
 
     def _log_det(self, r: Tensor, d: int) -> Tensor:
         alpha, beta = self.alpha, self.beta
@@ -145,7 +157,8 @@ class Radial(Layer):
 class ActNorm(Layer):
     r"""One scale and one shift a channel, set by the first batch so that z has mean 0 and variance 1.
 
-    After that batch they are ordinary parameters. On vectors each number is a channel.
+    After that batch they are ordinary parameters. On vectors each number is a channel. A channel that does not vary in
+    that batch, as in a batch of one vector, keeps its scale.
 
     Arguments:
         channels: size of axis 1, ≥ 1.
@@ -158,6 +171,7 @@ class ActNorm(Layer):
 
     def __init__(self, channels: int):
         super().__init__()
+        check.at_least(1, channels=channels)
         self.log_scale = nn.Parameter(torch.zeros(channels))
         self.shift = nn.Parameter(torch.zeros(channels))
         self.register_buffer("started", torch.tensor(False))
@@ -169,16 +183,19 @@ class ActNorm(Layer):
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if self.training and not self.started:
-            self._start(x.detach())
+            self.start(x.detach())
         s, b = (p.view(-1, *[1] * (x.ndim - 2)) for p in (self.log_scale, self.shift))
         n_places = x[0, 0].numel()
         return (x - b) * (-s).exp(), per_sample(-n_places * self.log_scale.sum(), x)
 
     @torch.no_grad()
-    def _start(self, x: Tensor) -> None:
+    def start(self, x: Tensor) -> None:
+        r"""Sets scale and shift by a batch."""
         flat = x.transpose(0, 1).flatten(1)
         self.shift.copy_(flat.mean(1))
-        self.log_scale.copy_(flat.std(1, correction=0).clamp(min=1e-3).log())
+        sd = flat.std(1, correction=0)
+        varies = sd > 1e-3 * flat.abs().amax(1).clamp(min=1e-3)
+        self.log_scale.copy_(torch.where(varies, sd, torch.ones_like(sd)).log())
         self.started.fill_(True)
 
 
@@ -201,6 +218,7 @@ class InvertibleConv(Layer):
 
     def __init__(self, channels: int):
         super().__init__()
+        check.at_least(1, channels=channels)
         Q = torch.linalg.qr(torch.randn(channels, channels, dtype=torch.float64)).Q
         P, L, U = (m.to(torch.get_default_dtype()) for m in torch.linalg.lu(Q))
         self.below, self.above = nn.Parameter(L.tril(-1)), nn.Parameter(U.triu(1))
@@ -236,10 +254,13 @@ class InvertibleConv(Layer):
 class Logit(Layer):
     r"""From the whole line to pixels: :math:`x = (\sigma(z) - \alpha) / (1 - 2 \alpha)`, each number by itself.
 
-    Its inverse is :math:`z = \operatorname{logit}(\alpha + (1 - 2 \alpha) x)` for x in [0, 1].
+    Its inverse is :math:`z = \operatorname{logit}(\alpha + (1 - 2 \alpha) x)` for x in [0, 1], and a little beyond.
 
     Arguments:
         alpha: in (0, 0.5): keeps the logit finite at 0 and at 1.
+
+    Raises:
+        ValueError: if alpha is out of range; when used, if pixels lie where the logit has no value.
 
     References:
         Dinh, Sohl-Dickstein & Bengio (2017), Density estimation using Real NVP, section 4.1.
@@ -247,8 +268,7 @@ class Logit(Layer):
 
     def __init__(self, alpha: float = 0.05):
         super().__init__()
-        if not 0 < alpha < 0.5:
-            raise ValueError(f"alpha is {alpha}; expected in (0, 0.5)")
+        check.inside("(0, 0.5)", alpha=alpha)
         self.alpha = alpha
 
     def _log_det(self, z: Tensor) -> Tensor:
@@ -260,5 +280,9 @@ class Logit(Layer):
         return (torch.sigmoid(z) - self.alpha) / (1 - 2 * self.alpha), self._log_det(z)
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        edge = self.alpha / (1 - 2 * self.alpha)
+        low, high = (v.item() for v in torch.aminmax(x.detach()))
+        if low < -edge or high > 1 + edge:
+            raise ValueError(f"x lies in [{low:.4g}, {high:.4g}]; expected pixels in [0, 1]")
         z = torch.logit(self.alpha + (1 - 2 * self.alpha) * x)
         return z, -self._log_det(z)
