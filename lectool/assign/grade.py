@@ -8,16 +8,19 @@ import csv
 import hashlib
 import io
 import json
+import os
 import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lectool import check
 from lectool.assign.inside import MIME
 from lectool.assign.kernel import Kernel, Outcome
 from lectool.assign.master import (
@@ -31,7 +34,8 @@ from lectool.assign.master import (
 
 __all__ = ["Grade", "grade", "grade_all"]
 
-MOST_TIMEOUTS = 10  # cells of a submission that may run out of time before the rest is not run
+# cells of a submission that may run out of time before the rest is not run
+MOST_TIMEOUTS = 10
 
 
 @dataclass
@@ -52,6 +56,11 @@ class Grade:
 
 def _plain(source: str) -> str:
     return "\n".join(line.rstrip() for line in source.strip().splitlines() if line.strip())
+
+
+def _text(source: str) -> str:
+    r"""A cell as text that can be sent: half of a surrogate pair becomes a question mark."""
+    return source.encode("utf8", "replace").decode("utf8")
 
 
 def _defined(source: str) -> set[str]:
@@ -81,9 +90,11 @@ class Session:
     def __init__(self, master: Any, kernel: Kernel, timeout: float, grade: Grade):
         self.exercises = {exercise.name: exercise for exercise in exercises(master)}
         self.master, self.kernel, self.timeout, self.grade = master, kernel, timeout, grade
-        self.done: list[str] = []  # cells to be run again where the kernel dies
-        self.failed: list[str] = []  # cells that raised: what they lack may come later
-        self.lost: set[str] = set()  # exercises whose check did not end
+        # cells to be run again where the kernel dies; cells that raised, since what they lack may come later
+        self.done: list[str] = []
+        self.failed: list[str] = []
+        # exercises whose check did not end
+        self.lost: set[str] = set()
         self.n_timeouts = 0
 
     def cell(self, source: str, number: int) -> None:
@@ -153,9 +164,9 @@ def grade(
     wanted = exercises(master, Path(master_path).name)
     result = Grade(student or Path(submission).stem, {exercise.name: 0.0 for exercise in wanted})
     try:
-        cells = [c.source for c in read(submission).cells if c.cell_type == "code"]
+        cells = [_text(c.source) for c in read(submission).cells if c.cell_type == "code"]
     except (ValueError, OSError) as error:
-        result.notes.append(str(error).replace(str(submission), Path(submission).name))
+        result.notes.append(_readable(str(error).replace(str(submission), Path(submission).name)))
         return result
     clean = student_notebook(master)
     experiments = {
@@ -191,29 +202,60 @@ def grade(
 # ------------------------------------------------------------------------------------------ many submissions
 
 
-def collected(paths: Sequence[Path]) -> dict[str, Path]:
-    r"""Submissions by student: a notebook's name, or, for a folder, its path below it.
+def collected(paths: Sequence[Path]) -> tuple[dict[str, Path], dict[Path, str]]:
+    r"""Submissions by student, and what is none of them with the reason why.
+
+    A student is called as the notebook, or, for a folder, as its path below it.
 
     Raises:
-        FileNotFoundError: if a path does not exist or there is no notebook at all.
+        FileNotFoundError: if a path does not exist.
         ValueError: if two submissions have the same name.
     """
     found: dict[str, Path] = {}
+    others: dict[Path, str] = {}
     for path in map(Path, paths):
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder")
-        files = [path] if path.is_file() else sorted(path.rglob("*.ipynb"))
-        for file in files:
-            if ".ipynb_checkpoints" in file.parts:
+        for file, why in _listed(path) if path.is_dir() else [(path, _unfit(path, named=True))]:
+            if why:
+                others[file] = why
                 continue
-            name = (file if path.is_file() else file.relative_to(path)).with_suffix("")
-            student = name.name if path.is_file() else name.as_posix()
+            name = file.relative_to(path) if path.is_dir() else Path(file.name)
+            student = _readable(name.with_suffix("").as_posix())
             if student in found:
                 raise ValueError(f"two submissions are called {student!r}; rename one")
             found[student] = file
-    if not found:
-        raise FileNotFoundError(f"no notebook in {', '.join(map(str, paths))}")
-    return found
+    return found, others
+
+
+def _listed(folder: Path) -> Iterator[tuple[Path, str]]:
+    r"""The files below a folder, in order, and why they are no submissions; what is hidden or a link is not entered."""
+    for path in sorted(folder.iterdir()):
+        why = _unfit(path)
+        if path.is_dir() and not why:
+            yield from _listed(path)
+        else:
+            yield path, why
+
+
+def _unfit(path: Path, *, named: bool = False) -> str:
+    r"""Why a path is no submission; a link is followed only where it was named itself."""
+    if path.name.startswith("."):
+        return "hidden"
+    if path.name == "__MACOSX":
+        return "macOS's own, beside the files of an archive"
+    if path.is_symlink() and not named:
+        return "a link"
+    if path.is_dir():
+        return ""
+    if not path.is_file():
+        return "no file"
+    return "" if path.suffix.lower() == ".ipynb" else "the name does not end in .ipynb"
+
+
+def _readable(name: str) -> str:
+    r"""A file's name as text that can be written: composed letters, and a mark for bytes that are no UTF-8."""
+    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf8", "replace"))
 
 
 def grade_all(
@@ -228,7 +270,8 @@ def grade_all(
     r"""Grades submissions side by side and writes a table, which grows with every submission.
 
     Beside the table lies ``….jsonl`` with all reports. A run that was cut off goes on where it stopped; what has
-    changed meanwhile (submission, master, checks, seed, time limit) is graded anew.
+    changed meanwhile (submission, master, checks, seed, time limit) is graded anew. Files that are no submissions
+    (without ``.ipynb`` at their end, hidden, links) are named.
 
     Arguments:
         master: the master.
@@ -238,13 +281,17 @@ def grade_all(
         workers: kernels at the same time.
 
     Raises:
-        FileNotFoundError: if a path does not exist.
+        FileNotFoundError: if a path does not exist, or there is no notebook at all.
         ValueError: if two submissions have the same name, or a setting is out of range.
     """
-    if timeout <= 0 or workers < 1:
-        raise ValueError(f"timeout, workers are {timeout}, {workers}; expected > 0, ≥ 1")
+    check.positive(timeout=timeout)
+    check.at_least(1, workers=workers)
     names = [exercise.name for exercise in exercises(read(master), Path(master).name)]
-    found = collected(submissions)
+    found, others = collected(submissions)
+    for path, why in others.items():
+        print(f"not a submission: {_readable(str(path))} ({why})")
+    if not found:
+        raise FileNotFoundError(f"no notebook in {', '.join(map(str, submissions))}")
     log = Path(output).with_suffix(".jsonl")
     keys = {s: _key(master, path, timeout, seed) for s, path in found.items()}
     kept = {g.student: g for g in _load(log) if keys.get(g.student) == g.key}
@@ -262,9 +309,8 @@ def grade_all(
             return None
         try:
             result = grade(master, found[student], student=student, timeout=timeout, seed=seed)
-        except (
-            Exception
-        ) as error:  # of the machine, not of the student: say so, and grade it next time
+        except Exception as error:
+            # of the machine, not of the student: say so, and grade it next time
             result = Grade(student, dict.fromkeys(names, 0.0))
             result.notes.append(f"NOT GRADED: {type(error).__name__}: {error}")
             return result
@@ -282,10 +328,12 @@ def grade_all(
                         file.write(_line(result))
                 _write(Path(output), names, grades)
                 n_passed = sum(points > 0 for points in result.points.values())
+                words = [
+                    f"{n_passed} of {len(names)} exercises, {result.seconds:.1f} s",
+                    *result.notes,
+                ]
                 print(
-                    f"[{len(grades)}/{len(found)}] {result.student}: {n_passed} of {len(names)} exercises, "
-                    f"{result.seconds:.1f} s{''.join(f'; {note}' for note in result.notes)}",
-                    flush=True,
+                    f"[{len(grades)}/{len(found)}] {result.student}: {'; '.join(words)}", flush=True
                 )
         except KeyboardInterrupt:
             stop.set()
@@ -334,4 +382,4 @@ def _write(path: Path, names: list[str], grades: dict[str, Grade]) -> None:
 
 def _harmless(text: str) -> str:
     r"""A spreadsheet takes a cell that begins with one of these for a formula."""
-    return f"'{text}" if text[:1] in tuple("=+-@") else text
+    return f"'{text}" if text.startswith(tuple("=+-@\t\r")) else text

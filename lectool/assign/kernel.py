@@ -12,18 +12,23 @@ import lectool
 
 __all__ = ["Kernel", "Outcome"]
 
-GRACE = 5.0  # seconds that an interrupted cell has to end by itself
+# seconds that an interrupted cell has to end by itself
+GRACE = 5.0
 
 
 @dataclass
 class Outcome:
-    r"""How a piece of code ended: ``ok``, ``error``, ``timeout`` or ``dead``."""
+    r"""How a piece of code ended.
+
+    Attributes:
+        status: ``ok``, ``error``, ``timeout`` or ``dead``.
+        error: what was raised, or what happened to the kernel.
+        data: what was displayed with the MIME type that was asked for.
+    """
 
     status: str
     error: str = ""
-    data: list[dict[str, Any]] | None = (
-        None  # what was displayed with the MIME type that was asked for
-    )
+    data: list[dict[str, Any]] | None = None
 
 
 class Kernel:
@@ -49,14 +54,12 @@ class Kernel:
         try:
             from jupyter_client.manager import KernelManager
         except ImportError as error:
-            raise ValueError(
-                "grading needs jupyter-client and ipykernel: pip install them"
-            ) from error
+            needs = "grading needs jupyter-client and ipykernel: pip install them"
+            raise ValueError(needs) from error
         self.manager = KernelManager()
-        quiet = subprocess.DEVNULL  # what the process itself says, and code that writes past Python
-        self.manager.start_kernel(
-            cwd=str(self.folder), env=self.environ, stdout=quiet, stderr=quiet
-        )
+        # what the process itself says, and code that writes past Python
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.manager.start_kernel(cwd=str(self.folder), env=self.environ, **quiet)
         self.client = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=120)

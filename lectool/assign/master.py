@@ -8,10 +8,15 @@ A master is a notebook that runs. In its code cells
 - a cell whose first line is ``### INSTRUCTOR ONLY`` is left out;
 - ``check("a1.whiten", whiten)`` closes an exercise, in a cell of its own;
 - the tag ``experiment`` marks a cell that no check needs: grading leaves it out.
+
+What else nbgrader knows (hidden tests, mark schemes, automatic tests, cells that are solutions by their metadata) is
+refused: students would get it, and grading would not run it.
 """
 
 import ast
 import difflib
+import json
+import math
 import re
 from copy import deepcopy
 from dataclasses import dataclass
@@ -23,6 +28,11 @@ import nbformat
 __all__ = ["Exercise", "MarkerError", "read", "released", "solutions", "student_notebook"]
 
 BEGIN, END, ONLY = "### BEGIN SOLUTION", "### END SOLUTION", "### INSTRUCTOR ONLY"
+MARKERS = (BEGIN, END, ONLY)
+PAIRS = [
+    f"### {word} {what}" for word in ("BEGIN", "END") for what in ("HIDDEN TESTS", "MARK SCHEME")
+]
+FOREIGN = (*PAIRS, "### AUTOTEST", "### HASHED AUTOTEST")
 STUB = re.compile(r"^(\s*)# ?~ ?(.*)$")
 CHECK = re.compile(r"""\bcheck\(\s*["']([\w.]+)["']""")
 
@@ -39,7 +49,7 @@ class Exercise:
         name: as its check calls it, such as ``a1.whiten``.
         cells: positions of the cells with its solution.
         check: position of the cell with its check.
-        points: from that cell's metadata, 1 where it says nothing.
+        points: from that cell's metadata, above 0; 1 where it says nothing.
     """
 
     name: str
@@ -49,20 +59,23 @@ class Exercise:
 
 
 def read(path: Path) -> Any:
-    r"""A notebook.
+    r"""A notebook, in whichever of the Unicode encodings it was saved.
 
     Raises:
+        FileNotFoundError: if there is no such file.
         ValueError: if the file is no notebook.
     """
     try:
-        notebook = nbformat.read(path, as_version=4)
+        content = Path(path).read_bytes()
+        notebook = nbformat.reads(content.decode(json.detect_encoding(content)), as_version=4)
         notebook.cells = list(notebook.cells)
+        if not all(isinstance(c.source, str) and c.cell_type for c in notebook.cells):
+            raise TypeError("a cell without text")
     except FileNotFoundError:
         raise
     except Exception as error:
-        raise ValueError(
-            f"{path}: no notebook that can be read ({type(error).__name__})"
-        ) from error
+        why = f"no notebook that can be read ({type(error).__name__})"
+        raise ValueError(f"{path}: {why}") from error
     return notebook
 
 
@@ -92,7 +105,8 @@ def blocks(source: str, where: str = "cell") -> list[tuple[int, int]]:
     r"""The solutions of a cell: numbers of the lines with their two markers, from 0.
 
     Raises:
-        MarkerError: if a marker is misspelt, unclosed, nested, or encloses nothing.
+        MarkerError: if a marker is misspelt, unclosed, nested, behind code, encloses nothing, or is one of
+            nbgrader's others.
     """
     found: list[tuple[int, int]] = []
     start = None
@@ -106,17 +120,16 @@ def blocks(source: str, where: str = "cell") -> list[tuple[int, int]]:
         elif text == END:
             if start is None:
                 raise MarkerError(f"{place}: {END} without {BEGIN}")
-            if not any(
-                t.strip() and not t.strip().startswith("#") for t in lines[start + 1 : number]
-            ):
+            inside = [t.strip() for t in lines[start + 1 : number]]
+            if all(t.startswith("#") for t in inside if t):
                 raise MarkerError(f"{place}: the solution is empty")
             found.append((start, number))
             start = None
         elif text == ONLY:
             if number:
                 raise MarkerError(f"{place}: {ONLY} can only be the first line of a cell")
-        elif text.startswith("#") and (meant := _meant(text)):
-            raise MarkerError(f"{place}: {text!r} is misspelt; {meant!r} is meant")
+        elif complaint := _complaint(text):
+            raise MarkerError(f"{place}: {complaint}")
         elif STUB.match(line) and start is None:
             raise MarkerError(f"{place}: a stub line (#~) outside of a solution")
     if start is not None:
@@ -124,10 +137,24 @@ def blocks(source: str, where: str = "cell") -> list[tuple[int, int]]:
     return found
 
 
+def _complaint(text: str) -> str | None:
+    r"""What is wrong with a line that is no marker of ours but looks like one."""
+    meant = _meant(text) if text.startswith("#") else None
+    meant = meant or next((marker for marker in (*FOREIGN, *MARKERS) if marker in text), None)
+    if meant in FOREIGN:
+        return (
+            f"{meant!r} is nbgrader's: students would get it, and grading would not see it; what is for "
+            f"instructors stands in a cell that begins with {ONLY}"
+        )
+    if meant and not text.startswith("#"):
+        return f"{meant!r} must stand alone in its line"
+    return f"{text!r} is misspelt; {meant!r} is meant" if meant else None
+
+
 def _meant(text: str) -> str | None:
     words = re.sub(r"[^A-Za-z ]", "", text).strip()
-    plain = {m: m.removeprefix("### ") for m in (BEGIN, END, ONLY)}
-    for marker, name in plain.items():
+    for marker in (*MARKERS, *FOREIGN):
+        name = marker.removeprefix("### ")
         # a comment that only mentions a solution is longer, or not in capitals
         same = difflib.SequenceMatcher(None, words.upper(), name).ratio()
         if same > 0.8 and (text.startswith("##") or words.isupper()):
@@ -160,9 +187,8 @@ def stubbed(source: str, where: str = "cell") -> str:
         if not stub and _in_function(tree, first + 1, last + 1):
             stub = [f"{indent}# YOUR CODE HERE", f"{indent}raise NotImplementedError()"]
         if not stub:
-            raise MarkerError(
-                f"{where}, line {first + 1}: a solution outside of a function needs stub lines, which start with #~"
-            )
+            needed = "a solution outside of a function needs stub lines, which start with #~"
+            raise MarkerError(f"{where}, line {first + 1}: {needed}")
         lines[first : last + 1] = stub
     return "\n".join(lines)
 
@@ -189,19 +215,24 @@ def exercises(master: Any, name: str = "master") -> list[Exercise]:
 
     Raises:
         MarkerError: if markers are not in order, a solution has no check behind it or a check no solution before
-            it, an exercise has two checks, or a check shares its cell with other code.
+            it, an exercise has two checks, a check shares its cell with other code, points are no number above 0 or
+            stand elsewhere than with a check, or a cell is a solution for nbgrader alone.
     """
     found: list[Exercise] = []
     pending: list[int] = []
     for number, cell in enumerate(master.cells):
         where = f"{name}, cell {number + 1}"
-        if cell.cell_type != "code":
-            if any(line.strip() in (BEGIN, END, ONLY) for line in cell.source.splitlines()[1:]):
-                raise MarkerError(f"{where}: a marker in a cell that is no code")
-            continue
-        solved = blocks(cell.source, where)
         if _is_private(cell):
             continue
+        if cell.cell_type != "code":
+            _no_marker(cell.source, where)
+        solved = blocks(cell.source, where) if cell.cell_type == "code" else []
+        if not solved and cell.metadata.get("nbgrader", {}).get("solution"):
+            raise MarkerError(f"{where}: nbgrader takes it for a solution, but {BEGIN} is missing")
+        if cell.cell_type != "code":
+            continue
+        if "points" in cell.metadata and not checks(cell.source):
+            raise MarkerError(f"{where}: points belong to the cell with the check")
         if solved:
             pending.append(number)
         for checked in checks(cell.source):
@@ -212,12 +243,28 @@ def exercises(master: Any, name: str = "master") -> list[Exercise]:
                 raise MarkerError(f"{where}: check({checked!r}) without a solution before it")
             if checked in {exercise.name for exercise in found}:
                 raise MarkerError(f"{where}: check({checked!r}) a second time")
-            points = float(cell.metadata.get("points", 1))
+            points = _points(cell.metadata.get("points", 1), where)
             found.append(Exercise(checked, tuple(pending), number, points))
             pending = []
     if pending:
         raise MarkerError(f"{name}, cell {pending[0] + 1}: a solution without a check behind it")
     return found
+
+
+def _no_marker(text: str, where: str) -> None:
+    for number, line in enumerate(text.splitlines()):
+        place = f"{where}, line {number + 1}"
+        if line.strip() in MARKERS:
+            raise MarkerError(f"{place}: a marker in a cell that is no code")
+        if complaint := _complaint(line.strip()):
+            raise MarkerError(f"{place}: {complaint}")
+
+
+def _points(value: Any, where: str) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value < math.inf:
+        raise MarkerError(f"{where}: points are {value!r}; expected a number above 0")
+    return float(value)
 
 
 def solutions(master: Any) -> dict[str, list[str]]:
@@ -232,7 +279,7 @@ def solution_lines(master: Any, shortest: int = 16) -> set[str]:
     r"""The lines that only a solution holds, short and commonplace ones left out."""
     found = set()
     for cell in master.cells:
-        if cell.cell_type == "code":
+        if cell.cell_type == "code" and not _is_private(cell):
             lines = cell.source.splitlines()
             for first, last in blocks(cell.source):
                 inside = [t.strip() for t in lines[first + 1 : last] if not STUB.match(t)]
@@ -260,10 +307,9 @@ def student_notebook(master: Any, name: str = "master") -> Any:
             cell.metadata.pop("points", None)
         for line, text in enumerate(cell.source.splitlines()):
             if text.strip() in secret:
-                raise MarkerError(
-                    f"{name}, cell {number + 1}, line {line + 1}: students would get a line of the solution, "
-                    f"{text.strip()!r}"
-                )
+                place = f"{name}, cell {number + 1}, line {line + 1}"
+                leak = f"students would get a line of the solution, {text.strip()!r}"
+                raise MarkerError(f"{place}: {leak}")
         result.cells.append(cell)
     result.metadata.pop("widgets", None)
     return result

@@ -21,12 +21,13 @@ def release(masters: Sequence[Path], to: Path, *, check: bool = False) -> int:
 
     Raises:
         MarkerError: if the markers of a master are not in order; then nothing at all is written.
-        ValueError: if two masters have the same name, or a master lies in the folder itself.
+        ValueError: if two masters have the same name, or a master lies in the folder itself, be it by a link.
     """
     masters, to = [Path(path) for path in masters], Path(to)
     if len({path.name for path in masters}) < len(masters):
         raise ValueError("two masters have the same name; expected different ones")
-    if any(path.resolve().parent == to.resolve() for path in masters):
+    sources = {path.resolve() for path in masters}
+    if any((to / path.name).resolve() in sources for path in masters):
         raise ValueError(f"{to} holds the masters; expected another folder")
     texts = {path.name: released(path) for path in masters}
     stale = []

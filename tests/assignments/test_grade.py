@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import re
 from pathlib import Path
 
 import nbformat
@@ -11,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from lectool.assign import grade, grade_all, read
 from lectool.assign import master as masters
 from lectool.assign.__main__ import main
+from lectool.assign.grade import collected
 from lectool.assign.master import student_notebook
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +102,7 @@ def odd(nb):
         "print('x' * 10_000_000)\nfor _ in range(5000):\n    print(_)",
         "input('your name? ')",
         "def broken(:",
+        "odd = '\ud800'",
     ):
         nb.cells.insert(1, new_code_cell(source))
 
@@ -189,7 +193,16 @@ def test_the_whole_assignment(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "not json", "[]", '{"cells": [], "metadata": {}, "nbformat": 2}']
+    "text",
+    [
+        "",
+        "not json",
+        "[]",
+        '{"cells": [], "metadata": {}, "nbformat": 2}',
+        '{"cells": [{"cell_type": "code"}], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}',
+        '{"cells": [{"source": "1"}], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}',
+        '{"cells": ["x = 1"], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}',
+    ],
 )
 def test_what_is_no_notebook_gets_no_points(text, master, tmp_path):
     path = tmp_path / "anna.ipynb"
@@ -278,6 +291,95 @@ def test_ctrl_c_keeps_what_was_graded(master, folder, tmp_path, capsys, monkeypa
     assert "anna" in [row[0] for row in table(output)]
 
 
+EMPTY = json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 4})
+
+
+@pytest.fixture
+def unpacked(tmp_path):
+    """What an archive of submissions holds, besides submissions."""
+    folder = tmp_path / "in"
+    names = [
+        "__MACOSX/._a01.ipynb",
+        "__MACOSX/dora/._a01.ipynb",
+        ".DS_Store",
+        ".git/x.ipynb",
+        "notes.txt",
+    ]
+    names += [
+        "._anna.ipynb",
+        ".ipynb_checkpoints/anna.ipynb",
+        "emil.ipynb.txt",
+        "fred",
+        "table.csv",
+    ]
+    names += [
+        "anna.ipynb",
+        "carl.IPYNB",
+        "dora.ipynb/a01.Ipynb",
+        "class 2/anna.ipynb",
+        "Zoe\u0308.ipynb",
+    ]
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(EMPTY)
+    (folder / "gone.ipynb").symlink_to(tmp_path / "nowhere.ipynb")
+    (folder / "copy.ipynb").symlink_to(folder / "anna.ipynb")
+    (folder / "loop").symlink_to(folder)
+    return folder
+
+
+STUDENTS = ["Zo\u00eb", "anna", "carl", "class 2/anna", "dora.ipynb/a01"]
+
+
+def test_what_is_no_submission_is_named(master, unpacked, tmp_path, capsys):
+    output = tmp_path / "grades.csv"
+    grade_all(master, [unpacked], output)
+    assert [row[0] for row in table(output)[1:]] == STUDENTS
+    said = re.findall(r"^not a submission: (.+) \((.+)\)$", capsys.readouterr().out, re.MULTILINE)
+    assert {str(Path(path).relative_to(unpacked)): why for path, why in said} == {
+        "__MACOSX": "macOS's own, beside the files of an archive",
+        **dict.fromkeys([".DS_Store", ".git", ".ipynb_checkpoints", "._anna.ipynb"], "hidden"),
+        **dict.fromkeys(["copy.ipynb", "gone.ipynb", "loop"], "a link"),
+        **dict.fromkeys(
+            ["notes.txt", "emil.ipynb.txt", "fred", "table.csv"], "the name does not end in .ipynb"
+        ),
+    }
+
+
+def test_files_may_be_named_one_by_one(unpacked, tmp_path):
+    outside = tmp_path / "nora.ipynb"
+    outside.symlink_to(unpacked / "anna.ipynb")
+    found, others = collected([*unpacked.glob("*a*.*"), outside])
+    assert sorted(found) == ["a01", "anna", "carl", "nora"]
+    assert {path.name for path in others} == {"._anna.ipynb", "table.csv"}
+
+
+def test_one_student_twice_is_refused(unpacked):
+    for name in ("anna.IPYNB", "Zo\u00eb.ipynb"):
+        (unpacked / name).write_text(EMPTY)
+        with pytest.raises(ValueError, match="two submissions are called"):
+            collected([unpacked])
+        (unpacked / name).unlink()
+
+
+def test_names_that_are_no_utf8_can_be_written(master, tmp_path):
+    path = os.fsencode(tmp_path) + b"/J\xfcrgen.ipynb"
+    try:
+        Path(os.fsdecode(path)).write_text("{}")
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    grade_all(master, [Path(os.fsdecode(path))], tmp_path / "grades.csv")
+    assert table(tmp_path / "grades.csv")[1][0] == "J\ufffdrgen"
+
+
+def test_a_folder_without_a_notebook(master, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "anna.zip").write_text("")
+    assert main(["grade", str(master), str(tmp_path / "in"), "-o", str(tmp_path / "g.csv")]) == 2
+    said = capsys.readouterr()
+    assert "anna.zip" in said.out and "no notebook in" in said.err
+
+
 def test_formulas_in_names_are_harmless(master, tmp_path, monkeypatch):
     path = tmp_path / "=1+1.ipynb"
     path.write_text("{}")
@@ -292,7 +394,9 @@ def test_formulas_in_names_are_harmless(master, tmp_path, monkeypatch):
         (["nowhere.ipynb"], "no such file"),
         (["{master}", "{master}"], "two submissions are called"),
         (["{empty}"], "no notebook in"),
-        (["{master}", "--timeout", "0"], "expected > 0"),
+        (["{master}", "--timeout", "0"], "timeout is 0"),
+        (["{master}", "--timeout", "nan"], "timeout is nan"),
+        (["{master}", "--workers", "0"], "workers is 0"),
     ],
 )
 def test_bad_calls_are_named(arguments, words, master, tmp_path, capsys):

@@ -209,6 +209,14 @@ DAMAGES = {
     "stub outside": ("#~ answer = None\n" + FUNCTION, "line 1: a stub line"),
     "private below": ("x = 1\n### INSTRUCTOR ONLY\n" + FUNCTION, "line 2: .* first line"),
     "private misspelt": ("### INSTRUCTORS ONLY\n" + FUNCTION, "line 1: .* is misspelt"),
+    "behind code": (FUNCTION.replace("    return result", "    return result  ### END SOLUTION"), "line 5: .* alone"),
+    "hidden tests": (FUNCTION + "\n### BEGIN HIDDEN TESTS\nassert half(3.0) == 1.5", "line 8: .* is nbgrader's"),
+    "hidden tests, end": (FUNCTION + "\n### END HIDDEN TESTS", "line 8: .* is nbgrader's"),
+    "hidden tests, misspelt": (FUNCTION + "\n## begin hidden test", "line 8: .* is nbgrader's"),
+    "hidden tests behind code": (FUNCTION + "\nx = 1  ### BEGIN HIDDEN TESTS", "line 8: .* is nbgrader's"),
+    "mark scheme": (FUNCTION + "\n### BEGIN MARK SCHEME\n# 2 points for the sign", "line 8: .* is nbgrader's"),
+    "autotest": (FUNCTION + "\n### AUTOTEST half(3.0)", "line 8: .* is nbgrader's"),
+    "hashed autotest": (FUNCTION + "\n### HASHED AUTOTEST half(3.0)", "line 8: .* is nbgrader's"),
     "leak": (FUNCTION + "\n\ndef again(x):\n    result = x * 0.5  # halved", "line 8: .*get a line of the solution"),
 }  # fmt: skip
 
@@ -247,10 +255,55 @@ def test_ordinary_comments_are_no_markers(comment):
     assert masters.blocks(comment) == []
 
 
-def test_a_marker_in_text_is_refused(tmp_path):
+@pytest.mark.parametrize("kind", ["markdown", "raw"])
+@pytest.mark.parametrize("lines", ["# A title\n\n{}\n42", "{}\n42"], ids=["below", "first"])
+@pytest.mark.parametrize("marker", [*masters.MARKERS[:2], *masters.FOREIGN])
+def test_a_marker_in_text_is_refused(marker, lines, kind, tmp_path):
     nb = small(FUNCTION, WITH_CHECK)
-    nb.cells[0].source = "# A title\n\n### BEGIN SOLUTION\n42"
-    with pytest.raises(MarkerError, match="cell 1: a marker in a cell that is no code"):
+    make = {"markdown": new_markdown_cell, "raw": nbformat.v4.new_raw_cell}[kind]
+    nb.cells[0] = make(lines.format(marker))
+    with pytest.raises(MarkerError, match=r"cell 1, line .: .*(no code|nbgrader's)"):
+        released(written(tmp_path, nb))
+
+
+def test_what_is_for_instructors_may_hold_anything(tmp_path):
+    nb = small(
+        FUNCTION, WITH_CHECK, "### INSTRUCTOR ONLY\n### BEGIN HIDDEN TESTS\nassert half(4.0) == 2"
+    )
+    nb.cells.append(
+        new_markdown_cell("### INSTRUCTOR ONLY\n\n### BEGIN MARK SCHEME\n2 for the sign")
+    )
+    text = released(written(tmp_path, nb))
+    assert "half(4.0)" not in text and "for the sign" not in text and "def half" in text
+
+
+@pytest.mark.parametrize("kind", ["code", "markdown"])
+def test_a_solution_by_metadata_alone_is_refused(kind, tmp_path):
+    nb = small(FUNCTION, WITH_CHECK)
+    cell = new_code_cell("answer = 42") if kind == "code" else new_markdown_cell("Because.")
+    cell.metadata["nbgrader"] = {"grade": True, "solution": True}
+    nb.cells.append(cell)
+    with pytest.raises(MarkerError, match="cell 4: nbgrader takes it for a solution"):
+        released(written(tmp_path, nb))
+    nb.cells[-1].metadata["nbgrader"] = {"grade": True, "solution": False}
+    nb.cells[1].metadata["nbgrader"] = {"grade": False, "solution": True}
+    released(written(tmp_path, nb))
+
+
+@pytest.mark.parametrize("points", [-1, 0, float("nan"), float("inf"), "2", True, None, [1]])
+def test_points_are_numbers_above_zero(points, tmp_path):
+    nb = small(FUNCTION, WITH_CHECK)
+    nb.cells[2].metadata["points"] = points
+    with pytest.raises(MarkerError, match=r"cell 3: points are .*; expected a number above 0"):
+        released(written(tmp_path, nb))
+
+
+def test_points_belong_to_the_check(tmp_path):
+    nb = small(FUNCTION, WITH_CHECK)
+    nb.cells[2].metadata["points"] = 2.5
+    assert masters.exercises(nb)[0].points == 2.5
+    nb.cells[1].metadata["points"] = 2
+    with pytest.raises(MarkerError, match="cell 2: points belong to the cell with the check"):
         released(written(tmp_path, nb))
 
 
@@ -283,6 +336,18 @@ def test_release_refuses_what_it_would_overwrite(tmp_path, capsys):
     assert main(["release", str(path), "--to", str(tmp_path)]) == 2
     assert "expected another folder" in capsys.readouterr().err
     assert "### BEGIN" in path.read_text()
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / path.name).symlink_to(path)
+    assert main(["release", str(path), "--to", str(tmp_path / "student")]) == 2
+    assert "### BEGIN" in path.read_text()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32-le"])
+def test_notebooks_in_other_unicode_encodings(encoding, tmp_path):
+    path = written(tmp_path, small(FUNCTION + "    # größer", WITH_CHECK))
+    text = path.read_text("utf8")
+    path.write_bytes(text.encode(encoding))
+    assert read(path) == nbformat.reads(text, as_version=4)
 
 
 def test_what_is_no_notebook(tmp_path, capsys):
