@@ -10,7 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["at_least", "data", "inside", "lengths", "non_negative", "one_of", "positive", "shape"]
+__all__ = [
+    "at_least",
+    "data",
+    "inside",
+    "lengths",
+    "non_negative",
+    "one_of",
+    "positive",
+    "same_kind",
+    "shape",
+]
 
 
 def positive(**values: float) -> None:
@@ -101,6 +111,24 @@ def shape(*sizes: int | str, **tensors: Tensor) -> None:
             raise ValueError(f"{name} has shape {tuple(x.shape)}; expected ({expected})")
 
 
+def same_kind(fitted: Tensor, **tensors: Tensor) -> None:
+    r"""Tensors of the type and on the device of a model: ``same_kind(self.mean_, x=x)``.
+
+    Raises:
+        ValueError: if one of them has another type or lies elsewhere.
+    """
+    for name, x in tensors.items():
+        if x.dtype != fitted.dtype:
+            raise ValueError(
+                f"{name} is {x.dtype}, the model {fitted.dtype}; expected the same: {name}.to({fitted.dtype})"
+            )
+        if x.device != fitted.device:
+            raise ValueError(
+                f"{name} is on {x.device}, the model on {fitted.device}; expected the same: "
+                f"{name}.to({str(fitted.device)!r})"
+            )
+
+
 def data(
     x: Tensor,
     name: str = "x",
@@ -109,6 +137,7 @@ def data(
     width: int | None = None,
     low: float | None = None,
     high: float | None = None,
+    like: Tensor | None = None,
 ) -> Tensor:
     r"""Data that a model can learn from.
 
@@ -118,13 +147,15 @@ def data(
         n_dims: the number of axes expected.
         width: the size expected of all axes but the first, multiplied.
         low, high: the range that the values must keep to.
+        like: a tensor of the model that is to take them, whose type and device they must share.
 
     Returns:
         ``x`` itself.
 
     Raises:
         ValueError: if ``x`` is neither float32 nor float64, is empty, has another shape, holds a NaN or an
-            infinity, or leaves the range; the message says what was given and what is expected.
+            infinity, leaves the range or is of another type than the model; the message says what was given
+            and what is expected.
     """
     if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64):
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
@@ -133,6 +164,8 @@ def data(
         raise ValueError(f"{name} has shape {tuple(x.shape)}; expected {n_dims} axes")
     if x.numel() == 0:
         raise ValueError(f"{name} is empty, shape {tuple(x.shape)}")
+    if like is not None:
+        same_kind(like, **{name: x})
     if width is not None and x[0].numel() != width:
         raise ValueError(f"{name} has shape {tuple(x.shape)}; expected {width} numbers in a sample")
     smallest, largest = (t.item() for t in torch.aminmax(x.detach()))

@@ -1,26 +1,25 @@
 r"""Data sets: looked for in ``LECTOOL_DATA``, else downloaded into the user's cache, else a stand-in.
 
 Environment:
-    LECTOOL_DATA: a folder with ``mnist/*.gz`` (the four IDX files) and ``olivetti/olivettifaces.mat``.
+    LECTOOL_DATA: a folder with ``mnist`` (the four IDX files, packed as ``.gz`` or not; also as torchvision leaves
+        them, in ``MNIST/raw``) and ``olivetti/olivettifaces.mat``, or one of these folders itself.
     LECTOOL_DIGITS: ``mnist`` (an error where it cannot be had), ``bundled`` or ``auto`` (default).
     LECTOOL_OFFLINE: ``1`` forbids every download.
 """
 
 from lectool.data.densities import grid, ring, sample_modes, two_moons, two_moons_log_prob
-from lectool.data.files import (
+from lectool.data.fetch import Unavailable, used
+from lectool.data.generated import drawn_faces, moving_shape, shapes, spiral, three_signals
+from lectool.data.images import (
     Digits,
-    Documents,
     Faces,
-    Unavailable,
     digits,
-    documents,
     faces,
     patches,
     read_idx,
-    used,
     variance_mnist,
 )
-from lectool.data.generated import drawn_faces, moving_shape, shapes, spiral, three_signals
+from lectool.data.texts import Documents, documents
 
 __all__ = [
     "Digits",

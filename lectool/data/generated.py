@@ -3,7 +3,7 @@ r"""Data sets made here, by a formula and a seed: curves, mixed signals, moving 
 import torch
 from torch import Tensor
 
-from lectool.random import generator
+from lectool import check, random
 
 __all__ = ["drawn_faces", "moving_shape", "shapes", "spiral", "three_signals"]
 
@@ -26,13 +26,14 @@ def spiral(
     Raises:
         ValueError: if ``n`` is below 1 or ``noise`` below 0.
     """
-    if n < 1 or noise < 0:
-        raise ValueError(f"n is {n}, noise is {noise}; expected n ≥ 1 and noise ≥ 0")
-    rng = generator(seed)
-    t = torch.rand(n, generator=rng)
+    check.at_least(1, n=n)
+    check.non_negative(noise=noise)
+    check.inside("(-∞, ∞)", turns=turns)
+    generator = random.generator(seed)
+    t = random.uniform(n, generator=generator)
     angle, radius = 2 * torch.pi * turns * t, 0.25 + 0.75 * t
     x = torch.stack([radius * angle.cos(), radius * angle.sin()], 1)
-    return x + noise * torch.randn(n, 2, generator=rng), t
+    return x + noise * random.noise((n, 2), generator=generator), t
 
 
 def three_signals(n: int = 2000, *, noise: float = 0.2, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -50,12 +51,11 @@ def three_signals(n: int = 2000, *, noise: float = 0.2, seed: int = 0) -> tuple[
     Raises:
         ValueError: if ``n`` is below 2 or ``noise`` below 0.
     """
-    if n < 2 or noise < 0:
-        raise ValueError(f"n is {n}, noise is {noise}; expected n ≥ 2 and noise ≥ 0")
-    rng = generator(seed)
+    check.at_least(2, n=n)
+    check.non_negative(noise=noise)
     t = torch.linspace(0, 8, n, dtype=torch.float64)
     clean = torch.stack([(2 * t).sin(), (3 * t).sin().sign(), 2 * (t % 1) - 1], 1)
-    sources = clean + noise * torch.randn(n, 3, generator=rng, dtype=torch.float64)
+    sources = clean + noise * random.noise((n, 3), clean, random.generator(seed))
     return sources / sources.std(0, correction=0), t
 
 
@@ -71,24 +71,23 @@ def moving_shape(
         seed: of the disc's path and of what jumps; shifted by ``LECTOOL_SEED``.
 
     Returns:
-        frames: shape (n, size²), float32, centred: the disc adds 1 or −1, at random for every frame.
-        places: the disc's centre (column, row), both coordinates in [−1, 1], shape (n, 2).
+        frames: shape (n, size²), float32, centered: the disc adds 1 or −1, at random for every frame.
+        places: the disc's center (column, row), both coordinates in [−1, 1], shape (n, 2).
 
     Raises:
         ValueError: if ``n`` is below 2, ``size`` below 4 or ``stripes`` below 0.
     """
-    if n < 2 or size < 4 or stripes < 0:
-        raise ValueError(
-            f"n, size, stripes are {n}, {size}, {stripes}; expected n ≥ 2, size ≥ 4, stripes ≥ 0"
-        )
-    rng = generator(seed)
-    speed = torch.tensor([0.061, 0.043]) * (1 + 0.2 * torch.rand(2, generator=rng))
-    start = 2 * torch.pi * torch.rand(2, generator=rng)
+    check.at_least(2, n=n)
+    check.at_least(4, size=size)
+    check.non_negative(stripes=stripes)
+    generator = random.generator(seed)
+    speed = torch.tensor([0.061, 0.043]) * (1 + 0.2 * random.uniform(2, generator=generator))
+    start = 2 * torch.pi * random.uniform(2, generator=generator)
     places = torch.sin(speed * torch.arange(n)[:, None] + start)
     axis = torch.linspace(-1.4, 1.4, size)
     row, column = axis[None, :, None], axis[None, None, :]
     far = (column - places[:, 0, None, None]) ** 2 + (row - places[:, 1, None, None]) ** 2
-    sign, phase, turn = torch.rand(3, n, 1, 1, generator=rng)
+    sign, phase, turn = random.uniform((3, n, 1, 1), generator=generator)
     disc = torch.sigmoid((0.16 - far) * 30) * torch.where(sign < 0.5, -1.0, 1.0)
     across = torch.where(turn < 0.5, column, row)
     return (disc + stripes * torch.sin(4 * across + 2 * torch.pi * phase)).flatten(1), places
@@ -101,17 +100,22 @@ def drawn_faces(n_persons: int = 40, n_views: int = 10) -> Tensor:
     direction of the light, the position of the head and the smile, and adds noise.
 
     Returns:
-        grey values in [0, 1], shape (n_persons · n_views, 4096); the views of one person in sequence.
+        gray values in [0, 1], shape (n_persons · n_views, 4096); the views of one person in sequence.
+
+    Raises:
+        ValueError: if a number is below 1.
     """
-    rng = torch.Generator().manual_seed(1)
+    check.at_least(1, n_persons=n_persons, n_views=n_views)
+    # Of the data set, not of an experiment: never shifted.
+    generator = torch.Generator().manual_seed(1)
     n = n_persons * n_views
 
     def person(low: float, high: float) -> Tensor:
-        drawn = low + (high - low) * torch.rand(n_persons, generator=rng)
+        drawn = low + (high - low) * random.uniform(n_persons, generator=generator)
         return drawn.repeat_interleave(n_views)[:, None, None]
 
     def view(sd: float) -> Tensor:
-        return (sd * torch.randn(n, generator=rng))[:, None, None]
+        return (sd * random.noise(n, generator=generator))[:, None, None]
 
     axis = torch.linspace(-1, 1, 64)
     row, column = axis[:, None] - view(0.03), axis[None, :] - view(0.04)
@@ -134,7 +138,7 @@ def drawn_faces(n_persons: int = 40, n_views: int = 10) -> Tensor:
         x = x * (1 - 0.6 * ellipse(eye_row - 0.17, side * eye_gap, brow, eye_size * 2))
     x = x * (1 - 0.25 * ellipse(0.15, 0.0, nose, 0.06, soft=0.4))
     x = x * (1 - 0.6 * ellipse(mouth_row - smile * (column / 0.2) ** 2, 0.0, 0.05, mouth_width))
-    x = x + 0.02 * torch.randn(x.shape, generator=rng)
+    x = x + 0.02 * random.noise(x.shape, generator=generator)
     return x.clamp(0, 1).reshape(n, -1)
 
 
@@ -148,14 +152,13 @@ def shapes(size: int = 16) -> tuple[Tensor, Tensor]:
         size: side of an image in pixels, ≥ 8.
 
     Returns:
-        x: grey values in [0, 1], shape (n, size²), float32.
+        x: gray values in [0, 1], shape (n, size²), float32.
         factors: integers from 0: column (12 values), row (8), size (5), kind (2), shape (n, 4).
 
     Raises:
         ValueError: if ``size`` is below 8.
     """
-    if size < 8:
-        raise ValueError(f"size is {size}; expected at least 8 pixels")
+    check.at_least(8, size=size)
     counts = (12, 8, 5, 2)
     factors = torch.cartesian_prod(*(torch.arange(n) for n in counts))
     column, row, large, lying = (factors[:, f, None, None] / (n - 1) for f, n in enumerate(counts))

@@ -1,6 +1,6 @@
 r"""Chapter 12: the VAE's relatives, each by the lines in which it differs from :class:`~lectool.vae.plain.VAE`.
 
-A β-VAE needs no class: it is ``VAE(…, beta=4)``.
+A β-VAE needs no class of its own, it is ``VAE(…, beta=4)``, unless its β is to be found.
 """
 
 import math
@@ -21,6 +21,7 @@ __all__ = [
     "WAE",
     "ConditionalNormal",
     "ConditionalVAE",
+    "ConstrainedVAE",
     "CriticPenalty",
     "MMDPenalty",
     "Point",
@@ -171,6 +172,61 @@ class ConditionalVAE(VAE):
         if c is None:
             raise ValueError("c is None; expected one row for each code")
         return super().output(z, c)
+
+
+# ----------------------------------------------------------------------------------------- constrained
+
+
+class ConstrainedVAE(VAE):
+    r"""A β-VAE that is told how much its code may say, and finds the β for it.
+
+    .. math:: \max_{\theta, \varphi} E_q[\log p(x \mid z)] \quad \text{subject to} \quad
+        \mathrm{KL}(q(z \mid x) \Vert p(z)) \le C
+
+    has the Lagrangian :math:`E_q[\log p(x \mid z)] - \beta (\mathrm{KL} - C)`. The networks climb it at the present β
+    ≥ 0, and after each batch β rises where the code says more than C, and falls where it says less:
+
+    .. math:: \log \beta \leftarrow \log \beta + \eta\, (\mathrm{KL} - C) / C
+
+    Arguments:
+        capacity: C > 0, in nats a sample, as a mean over the batch.
+        rate: η > 0; a code that says twice C multiplies β by :math:`e^\eta` in an update.
+        encoder, decoder, prior, likelihood, posterior: as for :class:`~lectool.vae.plain.VAE`.
+
+    Raises:
+        ValueError: if C or η is not positive.
+
+    References:
+        Higgins et al. (2017), beta-VAE, equations 2 to 4; Rezende & Viola (2018), Taming VAEs, for the updates.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        prior: nn.Module,
+        *,
+        capacity: float,
+        rate: float = 0.02,
+        likelihood: str | Likelihood = "bernoulli",
+        posterior: str | type[Posterior] = "diagonal",
+    ):
+        check.positive(capacity=capacity, rate=rate)
+        super().__init__(encoder, decoder, prior, likelihood=likelihood, posterior=posterior)
+        self.capacity, self.rate = capacity, rate
+        self.register_buffer("log_beta", torch.zeros(()))
+
+    def loss(
+        self, x: Tensor, c: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        r"""The terms ``loss`` = ``reconstruction`` + β ``kl`` in nats, and ``beta``; moves β in training mode."""
+        log_likelihood, kl = self.terms(x, c, generator)
+        reconstruction, kl = -log_likelihood.mean(), kl.sum(-1).mean()
+        beta = self.log_beta.exp()
+        if self.training:
+            self.log_beta += self.rate * (kl.detach() / self.capacity - 1)
+        loss = reconstruction + beta * kl
+        return {"loss": loss, "reconstruction": reconstruction, "kl": kl, "beta": beta}
 
 
 # ------------------------------------------------------------------------------------------------- WAE

@@ -171,6 +171,47 @@ def test_missing_condition():
             without()
 
 
+# --- constrained ---------------------------------------------------------------------------------------------------
+
+
+def test_the_code_says_what_it_may_and_the_price_is_that_of_the_exact_solution():
+    # x ~ N(0, 2.5²), p(x | z) = N(w z, 1). At capacity C the best linear Gaussian code keeps D = 6.25 exp(-2 C) of x,
+    # and one nat more would lower the cost D / 2 by the price: β = -d(D / 2) / dC = D.
+    random.seed(0)
+    x = 2.5 * torch.randn(4000, 1)
+    variance = x.square().mean().item()
+    prices = []
+    for capacity in (0.3, 0.6):
+        parts = nn.Linear(1, 2), nn.Linear(1, 1), vae.StandardNormal(1)
+        model = vae.ConstrainedVAE(*parts, capacity=capacity, likelihood=vae.Gaussian(1.0))
+        train.fit(model, x, steps=1500, batch_size=200, lr=2e-2, schedule="linear")
+        assert model.loss(x)["kl"].item() == pytest.approx(capacity, rel=0.1)
+        prices.append(model.log_beta.exp().item())
+        assert prices[-1] == pytest.approx(variance * math.exp(-2 * capacity), rel=0.15)
+    assert prices[0] > prices[1]
+
+
+def test_the_price_moves_in_training_by_its_formula_and_is_part_of_the_state():
+    model = vae.ConstrainedVAE.mlp([6, 4, 2], capacity=0.5, rate=0.1)
+    x = bits(20, 6)
+    terms = model.loss(x)
+    assert terms["beta"] == 1
+    torch.testing.assert_close(terms["loss"], terms["reconstruction"] + terms["kl"])
+    moved = 0.1 * (terms["kl"].item() / 0.5 - 1)
+    assert model.state_dict()["log_beta"].item() == pytest.approx(moved, rel=1e-4)
+    model.eval()
+    terms = model.loss(x)
+    assert model.log_beta.item() == pytest.approx(moved, rel=1e-4)
+    torch.testing.assert_close(
+        terms["loss"], terms["reconstruction"] + math.exp(moved) * terms["kl"]
+    )
+    for setting in ({"capacity": 0.0}, {"capacity": 1.0, "rate": 0.0}):
+        with pytest.raises(ValueError, match="is 0"):
+            vae.ConstrainedVAE.mlp([6, 2], **setting)
+    with pytest.raises(TypeError, match="beta"):
+        vae.ConstrainedVAE.mlp([6, 2], capacity=1.0, beta=4.0)
+
+
 # --- Wasserstein ----------------------------------------------------------------------------------------------------
 
 
