@@ -80,9 +80,11 @@ def one_of(options: Collection[Any], **values: Any) -> None:
     Raises:
         ValueError: if one of them is not among the options.
     """
+    *most, last = map(repr, options)
+    said = f"{', '.join(most)} or {last}" if most else last
     for name, value in values.items():
         if value not in options:
-            raise ValueError(f"{name} is {value!r}; it can be {', '.join(map(repr, options))}")
+            raise ValueError(f"{name} is {value!r}; it can be {said}")
 
 
 def lengths(**values: Any) -> None:

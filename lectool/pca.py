@@ -2,11 +2,12 @@ r"""Chapter 01: principal component analysis and the linear autoencoder."""
 
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lectool import check
+from lectool.moments import LinearModel, mean, principal_axes, rank
+from lectool.random import noise
 
 __all__ = [
     "PCA",
@@ -18,7 +19,7 @@ __all__ = [
 ]
 
 
-class PCA:
+class PCA(LinearModel):
     r"""Principal component analysis: the k-dimensional subspace that loses least squared error.
 
     With the mean :math:`\mu` and the covariance :math:`C = \frac1n \sum_i (x_i - \mu)(x_i - \mu)^\top =
@@ -48,10 +49,8 @@ class PCA:
     """
 
     def __init__(self, n_components: int | None = None, *, solver: str = "auto"):
-        if solver not in ("auto", "covariance", "svd"):
-            raise ValueError(f"solver is {solver!r}; it can be 'auto', 'covariance' or 'svd'")
-        self.n_components = n_components
-        self.solver = solver
+        check.one_of(("auto", "covariance", "svd"), solver=solver)
+        self.n_components, self.solver = n_components, solver
 
     def fit(self, x: Tensor) -> "PCA":
         r"""Finds mean and components of x, shape (n, d).
@@ -60,103 +59,27 @@ class PCA:
             ValueError: if x is empty, not two-dimensional, holds a NaN, has one sample only, or
                 ``n_components`` is not in 1 … min(n, d).
         """
-        self.mean_ = checked_mean(x)
+        self.mean_ = mean(x)
         n, d = x.shape
         k = min(n, d) if self.n_components is None else self.n_components
         if n < 2 or not 1 <= k <= min(n, d):
             raise ValueError(
                 f"n_components is {k} for {n} samples of {d} numbers; expected 1 … {min(n, d)}, n ≥ 2"
             )
-        solve = (
-            principal_axes_svd
-            if self.solver == "svd" or (self.solver == "auto" and n < d)
-            else principal_axes
-        )
-        axes, variances = solve(x, self.mean_)
-        self.components_ = _fix_signs(axes[:k])
-        self.explained_variance_ = variances[:k] * n / (n - 1)
-        self.explained_variance_ratio_ = variances[:k] / variances.sum().clamp(min=1e-30)
+        axes, variances = principal_axes(x, self.mean_, self.solver)
+        self.components_ = fix_signs(axes[:k]).to(x)
+        self.explained_variance_ = (variances[:k] * n / (n - 1)).to(x)
+        self.explained_variance_ratio_ = (variances[:k] / variances.sum().clamp(min=1e-300)).to(x)
         self.discarded_variance_ = variances[k:].sum().item()
         return self
-
-    def transform(self, x: Tensor) -> Tensor:
-        r"""Codes z of x, shape (n, k)."""
-        check.data(x, width=len(self.mean_))
-        return (x - self.mean_) @ self.components_.T
-
-    def fit_transform(self, x: Tensor) -> Tensor:
-        r"""``fit(x)`` and then ``transform(x)``."""
-        return self.fit(x).transform(x)
-
-    def inverse_transform(self, z: Tensor) -> Tensor:
-        r"""Points of the subspace with codes z, shape (n, d)."""
-        check.data(z, "z", width=len(self.components_))
-        return self.mean_ + z @ self.components_
 
     def reconstruct(self, x: Tensor) -> Tensor:
         r"""The orthogonal projection of x onto the subspace, shape (n, d)."""
         return self.inverse_transform(self.transform(x))
 
 
-def checked_mean(x: Tensor, block: int = 128) -> Tensor:
-    r"""The mean of data, shape (d,), which first pass :func:`lectool.check.data`.
-
-    On the CPU both are had in one pass, since no mean with a NaN or an infinity in it is finite. It is NumPy's, like
-    the products below, and goes by blocks of rows, which keeps single precision's rounding small.
-    """
-    is_plain = isinstance(x, Tensor) and x.dtype in (torch.float32, torch.float64)
-    if is_plain and x.device.type == "cpu" and x.ndim == 2 and x.numel() > 0:
-        array, n = x.detach().numpy(), len(x) // block * block
-        with np.errstate(invalid="ignore", over="ignore"):  # check_data has better words for it
-            total = array[:n].reshape(-1, block, x.shape[1]).sum(1).sum(0, dtype=float)
-            total += array[n:].sum(0, dtype=float)
-        if np.isfinite(total).all():
-            return torch.from_numpy(total / len(x)).to(x)
-    return check.data(x).mean(0)
-
-
-def principal_axes(x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Eigenvectors of the covariance as rows, and its eigenvalues (divisor n), both descending."""
-    variances, vectors = np.linalg.eigh(covariance(x, mean).numpy())
-    axes, variances = vectors.T[::-1].copy(), variances[::-1].clip(min=0)
-    return torch.from_numpy(axes).to(x), torch.from_numpy(variances).to(x)
-
-
-def covariance(x: Tensor, mean: Tensor) -> Tensor:
-    r"""Covariance :math:`\frac1n \sum_i (x_i - \mu)(x_i - \mu)^\top` in float64 on the CPU, shape (d, d).
-
-    The shortest way is :math:`\frac1n X^\top X - \mu \mu^\top`, which needs no centred copy of the data, but
-    subtracts two large numbers where the mean is large beside the spread: there the data are centred.
-    """
-    n, centre = len(x), mean.cpu().numpy().astype(float)
-    some = x.detach()[:: max(1, n // 256)].cpu().numpy().astype(float)
-    spread = np.median(np.square(some - centre).sum(1))
-    if (
-        centre @ centre > 16 * spread
-    ):  # single precision: up to here the smallest eigenvalues keep three digits
-        x = x.detach() - mean
-        centre = x.mean(0).cpu().numpy().astype(float)  # what rounding has left of the mean
-    C = _gram(x) / n - np.outer(centre, centre)
-    return torch.from_numpy(C)
-
-
-def _gram(x: Tensor) -> np.ndarray:
-    r""":math:`X^\top X` in float64."""
-    if x.device.type == "cpu":
-        # NumPy sees one matrix in both factors and does half of the work (BLAS syrk); torch does not. What
-        # goes before and follows is NumPy's too: threads wait a while for more work, and torch's would get in the way.
-        array = x.detach().numpy()
-        return (array.T @ array).astype(float)
-    return (x.T @ x).detach().cpu().numpy().astype(float)
-
-
-def principal_axes_svd(x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    r"""The same from :math:`X - \mu = Q S U^\top`: right singular vectors and :math:`s_j^2 / n`."""
-    _, s, vt = torch.linalg.svd(x - mean, full_matrices=False)
-    return vt, s**2 / len(x)
-
-
-def _fix_signs(axes: Tensor) -> Tensor:
+def fix_signs(axes: Tensor) -> Tensor:
+    r"""Rows turned so that in each the entry of the largest magnitude is positive."""
     largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
     return axes * torch.where(largest < 0, -1.0, 1.0).to(axes)
 
@@ -176,33 +99,33 @@ class Whitening:
     """
 
     def __init__(self, method: str = "zca", *, eps: float = 1e-2):
-        if method not in ("pca", "zca"):
-            raise ValueError(f"method is {method!r}; it can be 'pca' or 'zca'")
-        if eps < 0:
-            raise ValueError(f"eps is {eps}; expected ≥ 0")
+        check.one_of(("pca", "zca"), method=method)
+        check.non_negative(eps=eps)
         self.method, self.eps = method, eps
 
     def fit(self, x: Tensor) -> "Whitening":
         r"""Finds mean and map of x, shape (n, d).
 
         Raises:
-            ValueError: if x is no valid data or, with ``eps=0``, its covariance is singular.
+            ValueError: if x does not pass :func:`lectool.check.data` or, with ``eps=0``, its covariance is singular.
         """
-        self.mean_ = checked_mean(x)
-        axes, variances = principal_axes(x, self.mean_)
-        variances = variances + self.eps
-        if variances.min() <= 1e-10 * variances.max():
+        self.mean_ = mean(x)
+        axes, variances = principal_axes(x, self.mean_, "covariance")
+        if self.eps == 0 and rank(x, self.mean_, axes, variances) < x.shape[1]:
             raise ValueError(
                 "the covariance is singular: some direction has no variance; expected eps > 0"
             )
-        back = axes.T if self.method == "zca" else torch.eye(len(axes)).to(x)
-        self.whitener_ = back @ (axes / variances.sqrt()[:, None])
-        self.colorer_ = (axes.T * variances.sqrt()) @ back.T
+        sd = (variances + self.eps).sqrt()
+        back = axes.T if self.method == "zca" else torch.eye(len(axes)).to(axes)
+        self.whitener_, self.colorer_ = (
+            (back @ (axes / sd[:, None])).to(x),
+            ((axes.T * sd) @ back.T).to(x),
+        )
         return self
 
     def transform(self, x: Tensor) -> Tensor:
         r"""Whitened data, shape (n, d)."""
-        check.data(x, width=len(self.mean_))
+        check.data(x, width=len(self.mean_), like=self.mean_)
         return (x - self.mean_) @ self.whitener_.T
 
     def inverse_transform(self, z: Tensor) -> Tensor:
@@ -225,8 +148,7 @@ class LinearAutoencoder(nn.Module):
 
     def __init__(self, d: int, k: int, *, tied: bool = False, bias: bool = False):
         super().__init__()
-        if not 1 <= k or not 1 <= d:
-            raise ValueError(f"d and k are {d} and {k}; expected at least 1")
+        check.at_least(1, d=d, k=k)
         self.V = nn.Parameter(torch.randn(k, d) / d**0.5)
         self.U = None if tied else nn.Parameter(torch.randn(d, k) / d**0.5)
         self.b = nn.Parameter(torch.zeros(k)) if bias else None
@@ -267,14 +189,15 @@ def alternating_least_squares(
         U: decoder, shape (d, k).
 
     Raises:
-        ValueError: if x is no valid data or k is not in 1 … min(n, d).
+        ValueError: if x does not pass :func:`lectool.check.data`, or k is not in 1 … min(n, d).
     """
     check.data(x)
     if not 1 <= k <= min(x.shape):
         raise ValueError(
             f"k is {k} for data of shape {tuple(x.shape)}; expected 1 … {min(x.shape)}"
         )
-    U = torch.randn(x.shape[1], k, generator=generator).to(x)
+    check.at_least(0, n_steps=n_steps)
+    U = noise((x.shape[1], k), x, generator)
     for _ in range(n_steps):
         z = x @ torch.linalg.pinv(U).T
         U = x.T @ torch.linalg.pinv(z).T
@@ -286,7 +209,7 @@ MAX_BITS = 10
 
 @lru_cache
 def quantizer_table() -> tuple[Tensor, Tensor]:
-    r"""The best uniform quantiser of a standard Gaussian at 0 … 10 bits, found on a grid of steps.
+    r"""The best uniform quantizer of a standard Gaussian at 0 … 10 bits, found on a grid of steps.
 
     Returns:
         steps: width of its cells, shape (11,).
@@ -299,12 +222,8 @@ def quantizer_table() -> tuple[Tensor, Tensor]:
     density = torch.exp(-(z**2) / 2) / (torch.exp(-(z**2) / 2)).sum()
     steps, errors = [1.0], [1.0]
     for bits in range(1, MAX_BITS + 1):
-        width = (
-            torch.linspace(0.4, 0.9, 101, dtype=torch.float64)[:, None]
-            * 2
-            * (1.6 + bits**0.9)
-            / 2**bits
-        )
+        shares = torch.linspace(0.4, 0.9, 101, dtype=torch.float64)[:, None]
+        width = shares * 2 * (1.6 + bits**0.9) / 2**bits
         error = ((round_to_cells(z, width, bits) - z) ** 2 @ density).min(0)
         steps.append(width[error.indices].item())
         errors.append(error.values.item())
@@ -361,8 +280,8 @@ def allocate_bits(variances: Tensor, total: int) -> Tensor:
             f"smallest variance is {variances.min():.3g}, total is {total}; expected > 0 and 0 … {MAX_BITS * k}"
         )
     _, errors = quantizer_table()
-    gains = variances.cpu().double()[:, None] * (errors[:-1] - errors[1:])  # of each next bit
-    best = (
-        gains.flatten().topk(total).indices
-    )  # gains fall along a row: no bit is bought before the one below it
+    # What each next bit would save.
+    gains = variances.cpu().double()[:, None] * (errors[:-1] - errors[1:])
+    # Gains fall along a row, so that no bit is bought before the one below it.
+    best = gains.flatten().topk(total).indices
     return torch.bincount(best // MAX_BITS, minlength=k).to(variances.device)

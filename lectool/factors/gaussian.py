@@ -8,8 +8,20 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from lectool import check
-from lectool.factors._shared import done, listed
-from lectool.pca import checked_mean, covariance, principal_axes, principal_axes_svd
+from lectool.em import climb, extrapolate
+from lectool.moments import (
+    constant_columns,
+    covariance,
+    double,
+    eigen,
+    features,
+    mean,
+    principal_axes,
+    rank,
+)
+from lectool.random import noise as draw
+
+LOG_2PI = math.log(2 * math.pi)
 
 
 def posterior(x: Tensor, W: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -22,7 +34,7 @@ def posterior(x: Tensor, W: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     Only a k × k matrix is inverted; :math:`m = W^\top (W W^\top + \Psi)^{-1} x` is the same.
 
     Arguments:
-        x: centred data, shape (n, d).
+        x: centered data, shape (n, d).
         W: loadings, shape (d, k).
         noise: the diagonal of :math:`\Psi`, positive, shape (d,) or ().
 
@@ -55,7 +67,7 @@ def log_density(x: Tensor, W: Tensor, noise: Tensor) -> Tensor:
     noise = noise.expand(len(W))
     squares = ((x - m @ W.T) ** 2 / noise).sum(1) + (m**2).sum(1)
     log_det = noise.log().sum() - torch.logdet(G)
-    return -0.5 * (squares + log_det + len(W) * math.log(2 * math.pi))
+    return -0.5 * (squares + log_det + len(W) * LOG_2PI)
 
 
 class LinearGaussian:
@@ -78,7 +90,7 @@ class LinearGaussian:
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         r"""Mean (n, k) and covariance (k, k) of z given x."""
-        check.data(x, width=len(self.mean_))
+        check.data(x, width=len(self.mean_), like=self.mean_)
         return posterior(x - self.mean_, self.W_, self.noise_variance_)
 
     def transform(self, x: Tensor) -> Tensor:
@@ -87,7 +99,7 @@ class LinearGaussian:
 
     def inverse_transform(self, z: Tensor) -> Tensor:
         r"""The mean of x given z, :math:`\mu + W z`, shape (n, d)."""
-        check.data(z, "z", width=self.W_.shape[1])
+        check.data(z, "z", width=self.W_.shape[1], like=self.mean_)
         return self.mean_ + z @ self.W_.T
 
     def get_covariance(self) -> Tensor:
@@ -96,7 +108,7 @@ class LinearGaussian:
 
     def score_samples(self, x: Tensor) -> Tensor:
         r"""Log-density of each sample in nats, shape (n,)."""
-        check.data(x, width=len(self.mean_))
+        check.data(x, width=len(self.mean_), like=self.mean_)
         return log_density(x - self.mean_, self.W_, self.noise_variance_)
 
     def score(self, x: Tensor) -> float:
@@ -106,8 +118,44 @@ class LinearGaussian:
     def sample(self, n: int = 1, *, generator: torch.Generator | None = None) -> Tensor:
         r"""New data, shape (n, d): draw z, map it, add noise."""
         d, k = self.W_.shape
-        z, noise = (torch.randn(n, size, generator=generator).to(self.W_) for size in (k, d))
+        check.at_least(1, n=n)
+        z, noise = (draw((n, size), self.W_, generator) for size in (k, d))
         return self.mean_ + z @ self.W_.T + noise * self.noise_variance_.sqrt()
+
+
+def gaussian_em(C: Tensor, shared: bool, floor: float = 0.0):
+    r"""The two steps of EM for :math:`x = W z + \varepsilon` with covariance C, for :func:`lectool.em.climb`.
+
+    .. math:: B = G\, W^\top \Psi^{-1}, \qquad
+        W \leftarrow C B^\top (G + B C B^\top)^{-1}, \qquad
+        \psi_j \leftarrow (C - 2\, W B C + W (G + B C B^\top) W^\top)_{jj}
+
+    with the posterior's covariance G of :func:`posterior`; m = B x is its mean. Factor analysis keeps one ψ for each
+    feature, PPCA the mean of them: that is all the difference.
+
+    Arguments:
+        C: covariance, shape (d, d); the data enter by it alone.
+        shared: whether all features have one noise variance.
+        floor: the smallest noise variance.
+    """
+
+    def e_step(W: Tensor, noise: Tensor) -> tuple[float, tuple]:
+        A = W.T / noise
+        G = torch.linalg.inv(torch.eye(W.shape[1]).to(W) + A @ W)
+        B = G @ A
+        xz = C @ B.T
+        mm = B @ xz
+        left = C.diag() - 2 * (W * xz).sum(1) + (W @ mm * W).sum(1)
+        log_det = noise.expand(len(C)).log().sum() - torch.logdet(G)
+        squares = (left / noise).sum() + mm.trace()
+        return -0.5 * (len(C) * LOG_2PI + log_det + squares).item(), (xz, mm + G)
+
+    def m_step(xz: Tensor, zz: Tensor) -> tuple[Tensor, Tensor]:
+        W = torch.linalg.solve(zz, xz.T).T
+        left = C.diag() - 2 * (W * xz).sum(1) + (W @ zz * W).sum(1)
+        return W, (left.mean() if shared else left).clamp(min=floor)
+
+    return e_step, m_step
 
 
 class FactorAnalysis(LinearGaussian):
@@ -122,7 +170,7 @@ class FactorAnalysis(LinearGaussian):
 
     Arguments:
         n_components: k, fewer than the features and than n − 1.
-        max_iter: EM iterations at most.
+        max_iter: EM iterations at most, each of two M-steps and a guess at where they lead.
         tol: stops where the log-likelihood grows by less, in nats per sample.
         min_noise: the smallest share of a feature's variance that may be noise, in (0, 1).
 
@@ -139,12 +187,11 @@ class FactorAnalysis(LinearGaussian):
     """
 
     def __init__(
-        self, n_components: int, *, max_iter: int = 1000, tol: float = 1e-6, min_noise: float = 1e-6
+        self, n_components: int, *, max_iter: int = 1000, tol: float = 1e-8, min_noise: float = 1e-6
     ):
-        if max_iter < 1 or tol < 0 or not 0 < min_noise < 1:
-            raise ValueError(
-                f"max_iter, tol, min_noise are {max_iter}, {tol}, {min_noise}; expected ≥ 1, ≥ 0, in (0, 1)"
-            )
+        check.at_least(1, max_iter=max_iter)
+        check.non_negative(tol=tol)
+        check.inside("(0, 1)", min_noise=min_noise)
         self.n_components, self.max_iter = n_components, max_iter
         self.tol, self.min_noise = tol, min_noise
 
@@ -152,24 +199,25 @@ class FactorAnalysis(LinearGaussian):
         r"""Finds mean, loadings and noise variances of x, shape (n, d).
 
         Raises:
-            ValueError: if x is no valid data, a feature is constant, or ``n_components`` is not in
-                1 … min(n − 2, d − 1).
+            ValueError: if x does not pass :func:`lectool.check.data`, a feature is constant, or
+                ``n_components`` is not in 1 … min(n − 2, d − 1).
         """
-        self.mean_ = checked_mean(x)
+        self.mean_ = mean(x)
         n, d = x.shape
         k = self.n_components
         if not 1 <= k <= min(n - 2, d - 1):
             raise ValueError(
                 f"n_components is {k} for {n} samples of {d} numbers; expected 1 … {min(n - 2, d - 1)}"
             )
-        if constant := listed((x == x[0]).all(0)):
+        if constant := features(constant_columns(x)):
             raise ValueError(f"constant: {constant}; expected some variance in every feature")
         C = covariance(x, self.mean_)
         sd = C.diag().sqrt()
-        W, noise = self._em(C / sd / sd[:, None], k)  # EM on the correlations: units do not matter
+        W, noise = self.climb(C / sd / sd[:, None], k)
+        # EM saw correlations, so that units do not matter; here they come back.
         self.loglike_ = [value - sd.log().sum().item() for value in self.loglike_]
         self.W_, self.noise_variance_ = (W * sd[:, None]).to(x), (noise * sd**2).to(x)
-        if stuck := listed(noise <= self.min_noise):
+        if stuck := features(noise <= 1.001 * self.min_noise):
             warnings.warn(
                 f"FactorAnalysis: the noise variance met its lower bound in {stuck} (a Heywood case); "
                 "fewer factors, or fewer features that repeat each other, avoid it",
@@ -177,27 +225,21 @@ class FactorAnalysis(LinearGaussian):
             )
         return self
 
-    def _em(self, C: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        variances, vectors = torch.linalg.eigh(C)
-        W, noise = ppca_closed_form(vectors.T.flip(0), variances.flip(0).clamp(min=0), len(C), k)
-        noise = noise.clamp(min=self.min_noise).expand(len(C))
-        self.loglike_ = []
-        for step in range(self.max_iter + 1):
-            A = W.T / noise
-            G = torch.linalg.inv(torch.eye(k).to(W) + A @ W)
-            B = G @ A  # E-step: the posterior mean of z is B x, its covariance G
-            CB = C @ B.T  # E[x zᵀ]
-            zz = B @ CB  # E[m mᵀ]
-            left = C.diag() - 2 * (W * CB).sum(1) + (W @ zz * W).sum(1)  # E[(x − W m)²]
-            log_det = noise.log().sum() - torch.logdet(G)
-            squares = (left / noise).sum() + zz.trace()
-            self.loglike_.append(-0.5 * (len(C) * math.log(2 * math.pi) + log_det + squares).item())
-            if done(self, step):
-                break
-            W = torch.linalg.solve(G + zz, CB.T).T  # M-step: regress x on z …
-            left = C.diag() - 2 * (W * CB).sum(1) + (W @ (G + zz) * W).sum(1)
-            noise = left.clamp(min=self.min_noise)  # … and what is left is noise
+    def climb(self, C: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        r"""Loadings and noise variances for a correlation matrix, by EM from PPCA's solution."""
+        axes, variances = eigen(C)
+        W, noise = ppca_closed_form(axes, variances, len(C), k)
+        start = W, noise.clamp(min=self.min_noise).expand(len(C))
+        e_step, m_step = gaussian_em(C, shared=False, floor=self.min_noise)
+        steps = {"max_iter": self.max_iter, "tol": self.tol, "name": "FactorAnalysis"}
+        (W, noise), _, self.loglike_ = climb(e_step, m_step, start, leap=self.leap, **steps)
+        self.n_iter_ = len(self.loglike_) - 1
         return W, noise
+
+    def leap(self, *path: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        r"""Where three steps lead, with noise variances between their bound and all of a feature's variance."""
+        W, noise = extrapolate(*path)
+        return W, noise.clamp(self.min_noise, 1.0)
 
 
 class PPCA(LinearGaussian):
@@ -239,15 +281,13 @@ class PPCA(LinearGaussian):
         tol: float = 1e-6,
         generator: torch.Generator | None = None,
     ):
-        if solver not in ("closed", "em"):
-            raise ValueError(f"solver is {solver!r}; it can be 'closed' or 'em'")
+        check.one_of(("closed", "em"), solver=solver)
+        check.one_of((0, 1), correction=correction)
+        check.at_least(1, max_iter=max_iter)
+        check.non_negative(tol=tol)
         if noise_variance is not None and (solver == "em" or not noise_variance > 0):
             raise ValueError(
                 f"noise_variance is {noise_variance} with solver {solver!r}; expected > 0 and 'closed'"
-            )
-        if correction not in (0, 1) or max_iter < 1 or tol < 0:
-            raise ValueError(
-                f"correction, max_iter, tol are {correction}, {max_iter}, {tol}; expected 0 or 1, ≥ 1, ≥ 0"
             )
         self.n_components, self.solver, self.noise_variance = n_components, solver, noise_variance
         self.correction, self.max_iter, self.tol = correction, max_iter, tol
@@ -257,53 +297,39 @@ class PPCA(LinearGaussian):
         r"""Finds mean, loadings and noise variance of x, shape (n, d).
 
         Raises:
-            ValueError: if x is no valid data or has one sample only, ``n_components`` is not in
+            ValueError: if x does not pass :func:`lectool.check.data` or has one sample only, ``n_components`` is not in
                 1 … d − 1, or the data have no variance outside k directions and
                 :math:`\sigma^2` is to be learned.
         """
-        self.mean_ = checked_mean(x)
+        self.mean_ = mean(x)
         n, d = x.shape
         k = self.n_components
         if not 1 <= k < d or n < 2:
             raise ValueError(
                 f"n_components is {k} for {n} samples of {d} numbers; expected 1 … {d - 1}, n ≥ 2"
             )
-        solve = principal_axes_svd if n < d else principal_axes
-        axes, variances = solve(x, self.mean_)
-        variances = variances * (n / (n - self.correction))
-        left = variances[k:].sum() / (d - k)
-        if self.noise_variance is None and left <= 1e-12 * variances[0]:
+        axes, variances = principal_axes(x, self.mean_)
+        if self.noise_variance is None and rank(x, self.mean_, axes, variances) <= k:
             raise ValueError(
                 f"the data vary in at most {k} directions: no noise is left for n_components = {k}; "
                 "expected fewer components, or noise_variance > 0"
             )
+        variances = variances * n / (n - self.correction)
         if self.solver == "em":
-            C = (axes.T.double() * variances) @ axes.double()
-            self.W_, self.noise_variance_ = (t.to(x) for t in self._em(C.cpu(), k))
+            W, noise = self.climb((axes.T * variances) @ axes, k)
         else:
-            self.W_, self.noise_variance_ = ppca_closed_form(
-                axes, variances, d, k, self.noise_variance
-            )
+            W, noise = ppca_closed_form(axes, variances, d, k, self.noise_variance)
+        self.W_, self.noise_variance_ = W.to(x), noise.to(x)
         return self
 
-    def _em(self, C: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        d = len(C)
-        noise = C.trace() / d
-        W = torch.randn(d, k, generator=self.generator).to(C) * (noise / k).sqrt()
-        self.loglike_ = []
-        for step in range(self.max_iter + 1):
-            G = torch.linalg.inv(torch.eye(k).to(C) + W.T @ W / noise)
-            B = G @ W.T / noise  # E-step: the posterior mean of z is B x, its covariance G
-            CB = C @ B.T
-            zz = B @ CB
-            left = C.trace() - 2 * (W * CB).sum() + (W @ zz * W).sum()
-            log_det = d * noise.log() - torch.logdet(G)
-            squares = left / noise + zz.trace()
-            self.loglike_.append(-0.5 * (d * math.log(2 * math.pi) + log_det + squares).item())
-            if done(self, step):
-                break
-            W = torch.linalg.solve(G + zz, CB.T).T  # M-step
-            noise = (C.trace() - 2 * (W * CB).sum() + (W @ (G + zz) * W).sum()) / d
+    def climb(self, C: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        r"""Loadings and noise variance for a covariance, by EM from a random start."""
+        noise = C.trace() / len(C)
+        start = draw((len(C), k), C, self.generator) * (noise / k).sqrt(), noise
+        e_step, m_step = gaussian_em(C, shared=True)
+        steps = {"max_iter": self.max_iter, "tol": self.tol, "name": "PPCA"}
+        (W, noise), _, self.loglike_ = climb(e_step, m_step, start, **steps)
+        self.n_iter_ = len(self.loglike_) - 1
         return W, noise
 
 
@@ -359,36 +385,42 @@ def ppca_em_missing(
         raise ValueError(f"n_components is {k} for samples of {d} numbers; expected 1 … {d - 1}")
     if not (observed.any(0).all() and observed.any(1).all()):
         raise ValueError("a sample or a feature is nowhere observed; expected to leave it out")
-    model = PPCA(k, max_iter=max_iter, tol=tol)
-    seen = observed.to(x)
-    mean = x.sum(0) / seen.sum(0)
-    noise = (seen * (x - mean) ** 2).sum() / seen.sum()
-    W = torch.randn(d, k, generator=generator).to(x) * (noise / k).sqrt()
-    model.loglike_ = []
-    for step in range(max_iter + 1):
-        centred = seen * (x - mean)
+    model, seen = PPCA(k, max_iter=max_iter, tol=tol), observed.to(x)
+    mu = x.sum(0) / seen.sum(0)
+    noise = (seen * (x - mu) ** 2).sum() / seen.sum()
+    start = draw((d, k), x, generator) * (noise / k).sqrt(), mu, noise
+
+    def e_step(W: Tensor, mu: Tensor, noise: Tensor) -> tuple[float, tuple]:
+        centered = seen * (x - mu)
         pairs = (W[:, :, None] * W[:, None, :]).reshape(d, k * k)
+        # One posterior covariance for each sample.
         precision = torch.eye(k).to(x) + (seen @ pairs).reshape(n, k, k) / noise
-        G = torch.linalg.inv(precision)  # E-step: one posterior covariance a sample
-        m = (G @ (centred @ W / noise)[:, :, None])[:, :, 0]
-        left = (seen * (centred - m @ W.T)) ** 2
+        G = torch.linalg.inv(precision)
+        m = (G @ (centered @ W / noise)[:, :, None])[:, :, 0]
+        left = ((seen * (centered - m @ W.T)) ** 2).sum(1)
         log_det = seen.sum(1) * noise.log() + torch.logdet(precision)
-        squares = left.sum(1) / noise + (m**2).sum(1)
-        nats = -0.5 * (seen.sum(1) * math.log(2 * math.pi) + log_det + squares)
-        model.loglike_.append(nats.double().mean().item())
-        if done(model, step):
-            break
-        z = torch.cat([m, torch.ones(n, 1).to(x)], 1)  # M-step: regress each feature on (z, 1)
+        squares = left / noise + (m**2).sum(1)
+        nats = -0.5 * (seen.sum(1) * LOG_2PI + log_det + squares)
+        return nats.double().mean().item(), (m, G)
+
+    def m_step(m: Tensor, G: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # Regresses each feature on (z, 1), over the samples in which it was seen.
+        z = torch.cat([m, torch.ones(n, 1).to(x)], 1)
         zz = z[:, :, None] * z[:, None, :]
         zz[:, :k, :k] += G
         moments = (seen.T @ zz.reshape(n, -1)).reshape(d, k + 1, k + 1)
         loadings = torch.linalg.solve(moments, (x.T @ z)[:, :, None])[:, :, 0]
-        W, mean = loadings[:, :k], loadings[:, k]
+        W = loadings[:, :k]
         left = (seen * (x - z @ loadings.T) ** 2).sum()
         spread = (seen @ (W[:, :, None] * W[:, None, :]).reshape(d, -1) * G.reshape(n, -1)).sum()
-        noise = (left + spread) / seen.sum()
-    model.mean_, model.W_, model.noise_variance_ = mean, W, noise
-    return model, torch.where(observed, x, mean + m @ W.T)
+        return W, loadings[:, k], (left + spread) / seen.sum()
+
+    steps = {"max_iter": max_iter, "tol": tol, "name": "PPCA"}
+    (model.W_, model.mean_, model.noise_variance_), (m, _), model.loglike_ = climb(
+        e_step, m_step, start, **steps
+    )
+    model.n_iter_ = len(model.loglike_) - 1
+    return model, torch.where(observed, x, model.inverse_transform(m))
 
 
 class GradientPPCA(nn.Module):
@@ -426,7 +458,8 @@ class GradientPPCA(nn.Module):
     def sample(self, n: int = 1, *, generator: torch.Generator | None = None) -> Tensor:
         r"""New data, shape (n, d)."""
         d, k = self.W.shape
-        z, noise = (torch.randn(n, size, generator=generator).to(self.W) for size in (k, d))
+        check.at_least(1, n=n)
+        z, noise = (draw((n, size), self.W, generator) for size in (k, d))
         return self.decode(z) + noise * (self.log_noise / 2).exp()
 
 
@@ -476,11 +509,9 @@ class MixtureOfPPCA:
         min_noise: float = 1e-4,
         generator: torch.Generator | None = None,
     ):
-        if n_mixtures < 1 or max_iter < 1 or tol < 0 or not min_noise > 0:
-            raise ValueError(
-                f"n_mixtures, max_iter, tol, min_noise are {n_mixtures}, {max_iter}, {tol}, {min_noise}; "
-                "expected ≥ 1, ≥ 1, ≥ 0, > 0"
-            )
+        check.at_least(1, n_mixtures=n_mixtures, max_iter=max_iter)
+        check.non_negative(tol=tol)
+        check.positive(min_noise=min_noise)
         self.n_mixtures, self.n_components, self.max_iter = n_mixtures, n_components, max_iter
         self.tol, self.min_noise, self.generator = tol, min_noise, generator
 
@@ -488,7 +519,8 @@ class MixtureOfPPCA:
         r"""Finds the pieces in x, shape (n, d).
 
         Raises:
-            ValueError: if x is no valid data, has no variance, ``n_components`` is not in 1 … d − 1 or
+            ValueError: if x does not pass :func:`lectool.check.data`, has no variance, ``n_components`` is not in
+                1 … d − 1, or
                 there are not at least two samples a piece.
         """
         check.data(x)
@@ -498,47 +530,53 @@ class MixtureOfPPCA:
                 f"n_components is {k}, n_mixtures {self.n_mixtures} for {n} samples of {d} numbers; "
                 f"expected 1 … {d - 1} and at most {n // 2}"
             )
-        floor = self.min_noise * x.var(0, correction=0).mean().item()
+        floor = self.min_noise * double(x).var(0, correction=0).mean().item()
         if floor == 0:
             raise ValueError("all samples are the same; expected some variance")
         seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
         found = KMeans(self.n_mixtures, n_init=3, random_state=seed).fit(x.cpu().numpy()).labels_
         share = nn.functional.one_hot(torch.as_tensor(found).long(), self.n_mixtures).to(x)
-        self.loglike_ = []
-        for step in range(self.max_iter + 1):
-            self._maximise(x, share.clamp(min=1e-10), floor)
-            joint = self._joint(x)
-            self.loglike_.append(joint.logsumexp(1).double().mean().item())
-            if done(self, step):
-                break
-            share = joint.softmax(1)
+
+        def e_step(*parameters: Tensor) -> tuple[float, tuple]:
+            joint = self.joint(x, *parameters)
+            return joint.logsumexp(1).double().mean().item(), (joint.softmax(1),)
+
+        def m_step(share: Tensor) -> tuple[Tensor, ...]:
+            return self.maximize(x, share.clamp(min=1e-10), floor)
+
+        steps = {"max_iter": self.max_iter, "tol": self.tol, "name": "MixtureOfPPCA"}
+        found, _, self.loglike_ = climb(e_step, m_step, m_step(share), **steps)
+        self.weights_, self.means_, self.W_, self.noise_variance_ = found
+        self.n_iter_ = len(self.loglike_) - 1
         return self
 
-    def _maximise(self, x: Tensor, share: Tensor, floor: float) -> None:
-        total = share.sum(0)
-        self.weights_ = total / total.sum()
-        self.means_ = (share.T @ x) / total[:, None]
-        W, noise = [], []
-        for r, mean in zip((share / total).T, self.means_, strict=True):
-            centred = x - mean
-            C = ((centred.T * r) @ centred).double().cpu()
-            variances, vectors = torch.linalg.eigh(C)
-            axes, variances = vectors.T.flip(0), variances.flip(0).clamp(min=0)
-            k, d = self.n_components, len(C)
-            sigma2 = max(variances[k:].mean().item(), floor)
-            loadings, sigma2 = ppca_closed_form(axes, variances, d, k, sigma2)
+    def maximize(self, x: Tensor, share: Tensor, floor: float) -> tuple[Tensor, ...]:
+        r"""PPCA's closed form for each piece, on the samples' shares in it: weights, means, loadings, noise."""
+        total, W, noise = share.sum(0), [], []
+        means = (share.T @ x) / total[:, None]
+        for r, mu in zip((share / total).T, means, strict=True):
+            centered = double(x) - double(mu)
+            axes, variances = eigen((centered.T * double(r)) @ centered)
+            sigma2 = max(variances[self.n_components :].mean().item(), floor)
+            loadings, sigma2 = ppca_closed_form(axes, variances, len(mu), self.n_components, sigma2)
             W.append(loadings.to(x))
             noise.append(sigma2.to(x))
-        self.W_, self.noise_variance_ = torch.stack(W), torch.stack(noise)
+        return total / total.sum(), means, torch.stack(W), torch.stack(noise)
 
-    def _joint(self, x: Tensor) -> Tensor:
-        pieces = zip(self.means_, self.W_, self.noise_variance_, strict=True)
-        logs = torch.stack([log_density(x - mean, W, noise) for mean, W, noise in pieces], 1)
-        return logs + self.weights_.log()
+    @staticmethod
+    def joint(x: Tensor, weights: Tensor, means: Tensor, W: Tensor, noise: Tensor) -> Tensor:
+        r"""Log-density of each sample together with each piece, shape (n, m)."""
+        pieces = zip(means, W, noise, strict=True)
+        return torch.stack([log_density(x - mu, V, s) for mu, V, s in pieces], 1) + weights.log()
+
+    def of(self, x: Tensor) -> Tensor:
+        r"""The joint log-density of data under the fitted model, shape (n, m)."""
+        check.data(x, width=self.means_.shape[1], like=self.means_)
+        return self.joint(x, self.weights_, self.means_, self.W_, self.noise_variance_)
 
     def score_samples(self, x: Tensor) -> Tensor:
         r"""Log-density of each sample in nats, shape (n,)."""
-        return self._joint(check.data(x, width=self.means_.shape[1])).logsumexp(1)
+        return self.of(x).logsumexp(1)
 
     def score(self, x: Tensor) -> float:
         r"""Mean log-density in nats per sample."""
@@ -546,12 +584,16 @@ class MixtureOfPPCA:
 
     def predict_proba(self, x: Tensor) -> Tensor:
         r"""The share of each piece in each sample, shape (n, m)."""
-        return self._joint(check.data(x, width=self.means_.shape[1])).softmax(1)
+        return self.of(x).softmax(1)
 
     def sample(self, n: int = 1, *, generator: torch.Generator | None = None) -> Tensor:
         r"""New data, shape (n, d)."""
         _, d, k = self.W_.shape
-        c = torch.multinomial(self.weights_.cpu(), n, replacement=True, generator=generator)
-        z, noise = (torch.randn(n, size, generator=generator).to(self.W_) for size in (k, d))
+        check.at_least(1, n=n)
+        where = "cpu" if generator is None else generator.device
+        c = torch.multinomial(self.weights_.to(where), n, replacement=True, generator=generator).to(
+            self.W_.device
+        )
+        z, noise = (draw((n, size), self.W_, generator) for size in (k, d))
         mapped = (self.W_[c] @ z[:, :, None])[:, :, 0]
         return self.means_[c] + mapped + noise * self.noise_variance_[c].sqrt()[:, None]

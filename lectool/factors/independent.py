@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from lectool import check
-from lectool.factors._shared import listed, warn_not_converged
-from lectool.pca import checked_mean, principal_axes, principal_axes_svd
+from lectool.em import warn_not_converged
+from lectool.moments import LinearModel, double, features, mean, principal_axes, rank
+from lectool.random import noise
 
 
 def kurtosis(y: Tensor) -> Tensor:
-    r"""Excess kurtosis of each column, :math:`E[\tilde y^4] - 3` of the standardised variable.
+    r"""Excess kurtosis of each column, :math:`E[\tilde y^4] - 3` of the standardized variable.
 
     For centred y of variance 1 it is the fourth cumulant, :math:`E[y^4] - 3 E[y^2]^2`. A Gaussian
     has 0, a uniform variable −1.2, a Laplacian 3.
@@ -20,15 +21,15 @@ def kurtosis(y: Tensor) -> Tensor:
         y: shape (n, k).
 
     Raises:
-        ValueError: if y is no valid data or a column is constant.
+        ValueError: if y does not pass :func:`lectool.check.data`, or a column is constant.
     """
-    return (_standardised(y) ** 4).mean(0) - 3
+    return (standardized(y) ** 4).mean(0) - 3
 
 
 def negentropy(y: Tensor) -> Tensor:
     r"""How much less entropy each column has than a Gaussian of its variance, approximately, in nats.
 
-    With the standardised variable, the maximum-entropy approximation
+    With the standardized variable, the maximum-entropy approximation
 
     .. math:: J \approx k_1 E[y\, e^{-y^2/2}]^2 + k_2 \bigl(E[e^{-y^2/2}] - \sqrt{1/2}\bigr)^2
 
@@ -44,30 +45,36 @@ def negentropy(y: Tensor) -> Tensor:
     References:
         Hyvärinen (1998), New approximations of differential entropy.
     """
-    y = _standardised(y)
+    y = standardized(y)
     bell = torch.exp(-(y**2) / 2)
     odd, even = (y * bell).mean(0), bell.mean(0) - 0.5**0.5
     return 36 / (8 * 3**0.5 - 9) * odd**2 + 24 / (16 * 3**0.5 - 27) * even**2
 
 
-def _standardised(y: Tensor) -> Tensor:
+def standardized(y: Tensor) -> Tensor:
+    r"""Columns of mean 0 and variance 1.
+
+    Raises:
+        ValueError: if y does not pass :func:`lectool.check.data`, or a column is constant.
+    """
     check.data(y, "y")
-    y = y - y.mean(0)
-    sd = y.square().mean(0).sqrt()
-    if (sd == 0).any():
-        raise ValueError(f"constant: {listed(sd == 0)}; expected some variance")
-    return y / sd
+    centered = double(y) - double(y).mean(0)
+    sd = centered.square().mean(0).sqrt()
+    if constant := features((y == y[0]).all(0)):
+        raise ValueError(f"constant: {constant}; expected some variance")
+    return (centered / sd).to(y)
 
 
 # g = G' and g' for each contrast G.
 CONTRASTS = {
-    "logcosh": lambda y: (g := 2 * torch.sigmoid(2 * y) - 1, 1 - g * g),  # tanh, a few times faster
+    # tanh, by a sigmoid, which is a few times faster.
+    "logcosh": lambda y: (g := 2 * torch.sigmoid(2 * y) - 1, 1 - g * g),
     "exp": lambda y: (y * (e := torch.exp(-(y**2) / 2)), (1 - y**2) * e),
     "cube": lambda y: (y**3, 3 * y**2),
 }
 
 
-class FastICA:
+class FastICA(LinearModel):
     r"""Independent components by fixed-point iterations on whitened data.
 
     For whitened x, each row w of the unmixing matrix is driven to where :math:`E[G(w^\top x)]` is
@@ -109,12 +116,10 @@ class FastICA:
         w_init: Tensor | None = None,
         generator: torch.Generator | None = None,
     ):
-        if algorithm not in ("parallel", "deflation"):
-            raise ValueError(f"algorithm is {algorithm!r}; it can be 'parallel' or 'deflation'")
-        if fun not in CONTRASTS:
-            raise ValueError(f"fun is {fun!r}; it can be one of {', '.join(CONTRASTS)}")
-        if max_iter < 1 or tol < 0:
-            raise ValueError(f"max_iter, tol are {max_iter}, {tol}; expected ≥ 1, ≥ 0")
+        check.one_of(("parallel", "deflation"), algorithm=algorithm)
+        check.one_of(CONTRASTS, fun=fun)
+        check.at_least(1, max_iter=max_iter)
+        check.non_negative(tol=tol)
         self.n_components, self.algorithm, self.fun = n_components, algorithm, fun
         self.max_iter, self.tol, self.w_init, self.generator = max_iter, tol, w_init, generator
 
@@ -125,36 +130,38 @@ class FastICA:
         Gaussian: such sources are determined only up to a rotation among themselves.
 
         Raises:
-            ValueError: if x is no valid data, ``n_components`` is not in 1 … min(n − 1, d), or x varies in fewer
+            ValueError: if x does not pass :func:`lectool.check.data`,
+                ``n_components`` is not in 1 … min(n − 1, d), or x varies in fewer
                 directions.
         """
-        self.mean_ = checked_mean(x)
+        self.mean_ = mean(x)
         n, d = x.shape
         k = min(n - 1, d) if self.n_components is None else self.n_components
         if not 1 <= k <= min(n - 1, d):
             raise ValueError(
                 f"n_components is {k} for {n} samples of {d} numbers; expected 1 … {min(n - 1, d)}"
             )
-        axes, variances = (principal_axes_svd if n < d else principal_axes)(x, self.mean_)
-        rank = int((variances > 1e3 * torch.finfo(x.dtype).eps * variances[0]).sum())
-        if rank < k:
+        axes, variances = principal_axes(x, self.mean_)
+        if (found := rank(x, self.mean_, axes, variances)) < k:
             raise ValueError(
-                f"x varies in {rank} directions, n_components is {k}; expected at most {rank}"
+                f"x varies in {found} directions, n_components is {k}; expected at most {found}"
             )
-        self.whitening_ = axes[:k] / variances[:k, None].sqrt()
+        self.whitening_ = (axes[:k] / variances[:k, None].sqrt()).to(x)
         white = (x - self.mean_) @ self.whitening_.T
-        if self.w_init is not None and self.w_init.shape != (k, k):
-            raise ValueError(f"w_init has shape {tuple(self.w_init.shape)}; expected {(k, k)}")
-        start = torch.randn(k, k, generator=self.generator) if self.w_init is None else self.w_init
-        W = (self._symmetric if self.algorithm == "parallel" else self._deflation)(
-            white, start.to(x)
+        start = noise((k, k), x, self.generator) if self.w_init is None else self.w_init.to(x)
+        check.shape(k, k, w_init=start)
+        W = (
+            self.symmetric(white, start)
+            if self.algorithm == "parallel"
+            else self.deflation(white, start)
         )
         self.components_ = W @ self.whitening_
-        self.mixing_ = torch.linalg.pinv(self.components_.double().cpu()).to(x)
-        _warn_gaussian(white[:: -(-n // 20_000)] @ W.T)
+        self.mixing_ = torch.linalg.pinv(double(self.components_).cpu()).to(x)
+        warn_gaussian(white[:: -(-n // 20_000)] @ W.T)
         return self
 
-    def _symmetric(self, x: Tensor, W: Tensor) -> Tensor:
+    def symmetric(self, x: Tensor, W: Tensor) -> Tensor:
+        r"""All rows of W at once, each step followed by symmetric decorrelation; x is white."""
         W = symmetric_decorrelation(W)
         for step in range(1, self.max_iter + 1):
             new = symmetric_decorrelation(newton_step(x, W, self.fun))
@@ -165,14 +172,15 @@ class FastICA:
         warn_not_converged("FastICA", self.max_iter, change, self.tol)
         return W
 
-    def _deflation(self, x: Tensor, start: Tensor) -> Tensor:
+    def deflation(self, x: Tensor, start: Tensor) -> Tensor:
+        r"""One row of W after the other, each kept orthogonal to those before it; x is white."""
         W, self.n_iter_ = start[:0], 0
         for w in start:
             w = w - W.T @ (W @ w)
             w = w / w.norm()
             for step in range(1, self.max_iter + 1):
                 new = newton_step(x, w[None], self.fun)[0]
-                new = new - W.T @ (W @ new)  # orthogonal to the rows found before
+                new = new - W.T @ (W @ new)
                 new = new / new.norm()
                 change = (1 - (new @ w).abs()).abs().item()
                 w, self.n_iter_ = new, max(self.n_iter_, step)
@@ -183,18 +191,9 @@ class FastICA:
             W = torch.cat([W, w[None]])
         return W
 
-    def transform(self, x: Tensor) -> Tensor:
-        r"""The sources :math:`z = W (x - \mu)`, shape (n, k)."""
-        check.data(x, width=len(self.mean_))
-        return (x - self.mean_) @ self.components_.T
-
-    def fit_transform(self, x: Tensor) -> Tensor:
-        r"""``fit(x)`` and then ``transform(x)``."""
-        return self.fit(x).transform(x)
-
     def inverse_transform(self, z: Tensor) -> Tensor:
         r"""The mixtures :math:`x = A z + \mu` of sources z, shape (n, d)."""
-        check.data(z, "z", width=self.mixing_.shape[1])
+        check.data(z, "z", width=self.mixing_.shape[1], like=self.mixing_)
         return self.mean_ + z @ self.mixing_.T
 
 
@@ -242,7 +241,8 @@ def amari_distance(unmixing: Tensor, mixing: Tensor) -> float:
     return ((rows.sum() + columns.sum()) / (2 * k * (k - 1))).item()
 
 
-def _warn_gaussian(z: Tensor) -> None:
+def warn_gaussian(z: Tensor) -> None:
+    r"""Warns where two or more of the sources look Gaussian."""
     n, k = z.shape
     # Under a Gaussian the sample kurtosis has the standard deviation √(24/n); a maximum over directions is larger.
     plain = (kurtosis(z).abs() < (3 + k**0.5) * (24 / n) ** 0.5) & (

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from lectool import check
+from lectool.moments import double, principal_axes, rank
 
 
 class SlowFeatureAnalysis:
@@ -29,32 +30,33 @@ class SlowFeatureAnalysis:
     """
 
     def __init__(self, n_components: int | None = None, *, degree: int = 1, tol: float = 1e-9):
-        if degree not in (1, 2) or tol < 0:
-            raise ValueError(f"degree, tol are {degree}, {tol}; expected 1 or 2, ≥ 0")
+        check.one_of((1, 2), degree=degree)
+        check.non_negative(tol=tol)
         self.n_components, self.degree, self.tol = n_components, degree, tol
 
     def fit(self, x: Tensor) -> "SlowFeatureAnalysis":
         r"""Finds the slow features of x, shape (n, d), whose rows are in the order of time.
 
         Raises:
-            ValueError: if x is no valid data, has fewer than three samples, or has fewer directions of
+            ValueError: if x does not pass :func:`lectool.check.data`,
+                has fewer than three samples, or has fewer directions of
                 variance than ``n_components``.
         """
         check.data(x)
         if len(x) < 3:
             raise ValueError(f"x has {len(x)} samples; expected at least 3")
-        h = self._expand(x).double()
+        h = double(self.expand(x))
         self.mean_ = h.mean(0)
-        h = h - self.mean_
-        variances, vectors = torch.linalg.eigh((h.T @ h / len(h)).cpu())
-        kept = variances > max(self.tol, 1e-15) * variances[-1]
-        rank = int(kept.sum())
-        k = rank if self.n_components is None else self.n_components
-        if not 1 <= k <= rank:
+        axes, variances = principal_axes(h, self.mean_, "covariance")
+        varying = rank(self.expand(x), self.mean_, axes, variances)
+        kept = min(varying, int((variances > self.tol * variances[0]).sum()))
+        k = kept if self.n_components is None else self.n_components
+        if not 1 <= k <= kept:
             raise ValueError(
-                f"n_components is {k}; expected 1 … {rank}, the directions in which the data vary"
+                f"n_components is {k}; expected 1 … {kept}, the directions in which the data vary"
             )
-        whitener = (vectors[:, kept] / variances[kept].sqrt()).to(h)
+        h = h - self.mean_
+        whitener = (axes[:kept].T / variances[:kept].sqrt()).to(h)
         steps = (h[1:] - h[:-1]) @ whitener
         slowness, turn = torch.linalg.eigh((steps.T @ steps / len(steps)).cpu())
         self.components_ = (whitener @ turn[:, :k].to(h)).T.to(x)
@@ -63,11 +65,11 @@ class SlowFeatureAnalysis:
 
     def transform(self, x: Tensor) -> Tensor:
         r"""Slow features of x, shape (n, k)."""
-        check.data(x)
-        h = self._expand(x)
+        check.data(x, like=self.mean_)
+        h = self.expand(x)
         if h.shape[1] != len(self.mean_):
             raise ValueError(
-                f"x has shape {tuple(x.shape)}; not as many numbers a sample as in fit"
+                f"x has shape {tuple(x.shape)}; not as many numbers in a sample as in fit"
             )
         return (h - self.mean_) @ self.components_.T
 
@@ -75,7 +77,8 @@ class SlowFeatureAnalysis:
         r"""``fit(x)`` and then ``transform(x)``."""
         return self.fit(x).transform(x)
 
-    def _expand(self, x: Tensor) -> Tensor:
+    def expand(self, x: Tensor) -> Tensor:
+        r"""h(x): x itself, or all monomials of degree 1 and 2."""
         return quadratic_expansion(x) if self.degree == 2 else x
 
 

@@ -16,13 +16,19 @@ import lectool
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("[0-9][0-9]-*.ipynb"))
 SHARED = {
+    "check",
     "claims",
     "data",
+    "diagram",
+    "em",
     "explore",
     "metrics",
+    "moments",
     "nets",
     "pads",
     "plot",
+    "random",
+    "record",
     "scale",
     "source",
     "train",

@@ -21,7 +21,7 @@ from lectool.autoencoders import (
 from lectool.rbm import RBM
 
 
-def random(*shape: int, seed: int = 0) -> torch.Tensor:
+def rand(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
@@ -29,17 +29,17 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_gaussian_loss_is_the_squared_error_a_sample():
-    a, x = random(5, 4) * 3, random(5, 4, seed=1)
+    a, x = rand(5, 4) * 3, rand(5, 4, seed=1)
     by_hand = sum(sum((a[i, j] - x[i, j]) ** 2 for j in range(4)) for i in range(5)) / 5
     torch.testing.assert_close(reconstruction_loss(a, x, "gaussian"), by_hand)
 
 
 def test_bernoulli_loss_is_the_negative_log_likelihood_in_nats():
-    a, x = random(5, 4) * 6 - 3, random(5, 4, seed=1).round()
+    a, x = rand(5, 4) * 6 - 3, rand(5, 4, seed=1).round()
     torch.testing.assert_close(
         reconstruction_loss(a, x, "bernoulli"), -Bernoulli(logits=a).log_prob(x).sum(1).mean()
     )
-    grey, p = random(5, 4, seed=2), a.sigmoid()
+    grey, p = rand(5, 4, seed=2), a.sigmoid()
     expected = -(grey * p.log() + (1 - grey) * (1 - p).log()).sum(1).mean()
     torch.testing.assert_close(reconstruction_loss(a, grey, "bernoulli"), expected)
     far = torch.full((1, 1), 200.0)  # where sigmoid is 1 to the last bit
@@ -48,7 +48,7 @@ def test_bernoulli_loss_is_the_negative_log_likelihood_in_nats():
 
 def test_multinomial_loss_is_nats_a_word():
     a, counts = (
-        random(3, 6) * 4,
+        rand(3, 6) * 4,
         torch.tensor([[2, 0, 1, 0, 0, 3], [0, 0, 0, 0, 0, 7], [1, 1, 1, 1, 1, 1]]).double(),
     )
     total = 0.0
@@ -85,7 +85,7 @@ def test_an_autoencoder_is_decoder_after_encoder(likelihood):
     torch.manual_seed(0)
     encoder, decoder = nn.Linear(6, 2).double(), nn.Linear(2, 6).double()
     model = Autoencoder(encoder, decoder, likelihood=likelihood)
-    x = (random(4, 6) * 5).round() if likelihood == "multinomial" else random(4, 6)
+    x = (rand(4, 6) * 5).round() if likelihood == "multinomial" else rand(4, 6)
     seen = x / x.sum(1, keepdim=True) if likelihood == "multinomial" else x
     a = decoder(encoder(seen))
     mean = {"gaussian": a, "bernoulli": a.sigmoid(), "multinomial": a.softmax(1)}[likelihood]
@@ -150,7 +150,7 @@ def test_sigmoid_autoencoder_by_its_formula(tied, likelihood, linear_code):
             p.copy_(torch.randn_like(p))
     assert len(list(model.parameters())) == (3 if tied else 4)
     assert model.W.shape == (3, 6) and model.b.shape == (3,) and model.c.shape == (6,)
-    x = random(5, 6)
+    x = rand(5, 6)
     h = x @ model.W.T + model.b
     h = h if linear_code else 1 / (1 + (-h).exp())
     a = h @ (model.W if tied else model.W_star.T) + model.c
@@ -181,7 +181,7 @@ def test_gradient_parts_sum_to_the_gradient(likelihood, linear_code):
     torch.manual_seed(0)
     model, x = (
         SigmoidAutoencoder(6, 3, likelihood=likelihood, linear_code=linear_code).double(),
-        random(7, 6),
+        rand(7, 6),
     )
     encoder, decoder = gradient_parts(model, x)
     assert model.W.grad is None  # nothing is left behind
@@ -199,7 +199,7 @@ def test_each_part_is_the_gradient_of_its_place():
     with torch.no_grad():
         untied.W.copy_(tied.W)
         untied.W_star.copy_(tied.W.T)
-    x = random(7, 6)
+    x = rand(7, 6)
     untied.loss(x).backward()
     encoder, decoder = gradient_parts(tied, x)
     torch.testing.assert_close(encoder, untied.W.grad)
@@ -228,7 +228,7 @@ def test_the_decoder_mirrors_the_encoder():
 
 
 def test_greedy_layers_calls_and_shapes():
-    x, made, fitted = random(9, 8).float(), [], []
+    x, made, fitted = rand(9, 8).float(), [], []
 
     def make(n_in, n_out, last):
         made.append((n_in, n_out, last))
@@ -261,7 +261,7 @@ def test_each_layer_is_trained_before_it_encodes():
 
     seen = []
     greedy_layers(
-        random(4, 6),
+        rand(4, 6),
         [6, 3, 2],
         lambda i, o, last: SigmoidAutoencoder(i, o),
         lambda m, c: (seen.append(c), fit(m, c)),
@@ -283,7 +283,7 @@ def test_unroll_encodes_and_decodes_as_the_layers_do(likelihood):
         for layer in layers:
             for p in layer.parameters():
                 p.copy_(torch.randn_like(p))
-    model, x = unroll(layers, likelihood=likelihood), random(6, 8)
+    model, x = unroll(layers, likelihood=likelihood), rand(6, 8)
     z = x
     for layer in layers:
         z = layer.encode(z)
@@ -300,7 +300,7 @@ def test_unroll_encodes_and_decodes_as_the_layers_do(likelihood):
 
 def test_unroll_takes_a_stack_of_rbms():
     torch.manual_seed(0)
-    x = random(6, 8)
+    x = rand(6, 8)
     layers = greedy_layers(
         x,
         [8, 5, 2],
@@ -319,7 +319,7 @@ def test_unroll_takes_a_stack_of_rbms():
 
 def test_pretraining_gives_a_better_start():
     random.seed(0)
-    x = (random(60, 1) + random(60, 12, seed=1) > 1).double()
+    x = (rand(60, 1) + rand(60, 12, seed=1) > 1).double()
     layers = greedy_layers(
         x,
         [12, 6, 2],
@@ -335,7 +335,7 @@ def test_pretraining_gives_a_better_start():
 
 
 def test_conv_autoencoder_shapes_as_the_lecture_has_them():
-    model, x = ConvAutoencoder(), random(3, 784).float()
+    model, x = ConvAutoencoder(), rand(3, 784).float()
     shapes, value = [], 2 * x - 1
     for part in model.encoder:
         value = part(value)
@@ -358,7 +358,7 @@ def through(net: nn.Sequential, value: torch.Tensor):
 
 
 def test_the_padding_of_the_slide_ends_at_16_by_16():
-    z = random(2, 32).float()
+    z = rand(2, 32).float()
     assert ConvAutoencoder(padding=0).decoder(z).shape == (2, 28 * 28)
     shapes = [tuple(v.shape[1:]) for v in through(ConvAutoencoder(padding=1).decoder, z)]
     assert shapes[5] == (1, 16, 16) and shapes[-1] == (256,)
@@ -366,7 +366,7 @@ def test_the_padding_of_the_slide_ends_at_16_by_16():
 
 def test_conv_autoencoder_works_in_grey_values():
     torch.manual_seed(0)
-    model, x = ConvAutoencoder(), random(3, 784).float()
+    model, x = ConvAutoencoder(), rand(3, 784).float()
     torch.testing.assert_close(model.encode(x), model.encoder(2 * x - 1))
     x_hat = model.reconstruct(x)
     assert x_hat.shape == x.shape and 0 <= x_hat.min() and x_hat.max() <= 1
@@ -381,7 +381,7 @@ def test_conv_autoencoder_works_in_grey_values():
         (torch.full((2, 784), -0.01), "lies in"),
         (torch.full((2, 784), math.nan), "NaN"),
         (torch.zeros(2, 1, 28, 28), "expected 2 axes"),
-        (torch.zeros(2, 256), "expected 784 numbers a sample"),
+        (torch.zeros(2, 256), "expected 784 numbers in a sample"),
     ],
 )
 def test_conv_autoencoder_rejects(x, words):

@@ -85,7 +85,7 @@ def test_guards_name_the_one_that_is_wrong():
         check.positive(a=1, b=-2, c=-3)
     with pytest.raises(ValueError, match=r"^share is 1; expected a number in \[0, 1\)$"):
         check.inside("[0, 1)", share=1)
-    with pytest.raises(ValueError, match=r"^solver is 'lu'; it can be 'svd', 'eigh'$"):
+    with pytest.raises(ValueError, match=r"^solver is 'lu'; it can be 'svd' or 'eigh'$"):
         check.one_of(("svd", "eigh"), solver="lu")
 
 

@@ -252,7 +252,7 @@ def test_a_data_folder_without_mnist_falls_back(monkeypatch, tmp_path, light):
 def test_unknown_digits(monkeypatch, wish):
     monkeypatch.setenv("LECTOOL_DIGITS", wish)
     with pytest.raises(
-        ValueError, match=f"LECTOOL_DIGITS is '{wish}'; it can be 'mnist', 'bundled', 'auto'"
+        ValueError, match=f"LECTOOL_DIGITS is '{wish}'; it can be 'mnist', 'bundled' or 'auto'"
     ):
         data.digits()
 
@@ -692,7 +692,7 @@ def test_documents_of_a_category_share_words_and_neighbours_some():
 def test_documents_rejects(numbers):
     with pytest.raises(ValueError, match="expected a finite number ≥ 1"):
         data.documents(**numbers)
-    with pytest.raises(ValueError, match="it can be 'generated', 'newsgroups'"):
+    with pytest.raises(ValueError, match="it can be 'generated' or 'newsgroups'"):
         data.documents("reuters")
 
 

@@ -510,7 +510,7 @@ def test_the_variable_decides(monkeypatch, wish, live):
     monkeypatch.setenv("LECTOOL_EXPLORE", wish)
     assert is_live() is live
     monkeypatch.setenv("LECTOOL_EXPLORE", wish.upper())
-    with pytest.raises(ValueError, match=r"LECTOOL_EXPLORE is '.*'; it can be 'live', 'static'"):
+    with pytest.raises(ValueError, match=r"LECTOOL_EXPLORE is '.*'; it can be 'live' or 'static'"):
         is_live()
 
 

@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from types import SimpleNamespace
 
 import pytest
 import scipy.stats
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 
-from lectool import data, factors, random, train
+from lectool import data, em, factors, random, train
 from lectool.factors import (
     PPCA,
     FactorAnalysis,
@@ -21,6 +20,8 @@ from lectool.factors import (
     MixtureOfPPCA,
     SlowFeatureAnalysis,
     amari_distance,
+    kurtosis,
+    negentropy,
 )
 from lectool.metrics import principal_angles
 
@@ -391,7 +392,7 @@ def test_no_valid_data(make, x):
         (lambda: PPCA(1, solver="svd"), "solver is 'svd'"),
         (lambda: PPCA(1, noise_variance=0.0), "expected > 0"),
         (lambda: PPCA(1, noise_variance=1.0, solver="em"), "expected > 0 and 'closed'"),
-        (lambda: PPCA(1, correction=2), "expected 0 or 1"),
+        (lambda: PPCA(1, correction=2), "correction is 2; it can be 0 or 1"),
         (lambda: FactorAnalysis(1, max_iter=0), "max_iter"),
         (lambda: FactorAnalysis(1, min_noise=0), "min_noise"),
         (lambda: MixtureOfPPCA(0, 1), "n_mixtures"),
@@ -450,18 +451,139 @@ def test_non_convergence_is_told():
 
 
 def test_em_stops_where_rounding_lets_the_likelihood_fall():
-    def stops(values, step, max_iter=9):
-        model = SimpleNamespace(loglike_=values, tol=1e-3, max_iter=max_iter)
+    def climbed(values, max_iter=9):
+        """EM on a ladder: its parameter is the number of the rung, which has the given likelihood."""
+
+        def e_step(rung):
+            return values[int(rung)], (rung,)
+
+        steps = {"max_iter": max_iter, "tol": 1e-3, "name": "ladder"}
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            return factors._shared.done(model, step)
+            start = (torch.zeros(()),)
+            (rung,), _, found = em.climb(e_step, lambda rung: (rung + 1,), start, **steps)
+        return int(rung), found
 
-    assert not stops([1.0], 0) and not stops([1.0, 1.1], 1)
-    assert stops([1.0, 1.1, 1.1005], 2)
-    assert stops([1.0, 1.1, 1.0], 2)  # it cannot fall but by rounding: nothing more is to be had
-    assert stops([1.0, 1.1, 1.1], 2, max_iter=2)
-    with pytest.raises(ConvergenceWarning, match="after 2 iterations"):
-        stops([1.0, 1.1, 1.2], 2, max_iter=2)
+    assert climbed([1.0, 1.1, 1.1005, 7.0]) == (2, [1.0, 1.1, 1.1005])
+    assert climbed([1.0, 1.1, 1.0, 7.0]) == (1, [1.0, 1.1])
+    with pytest.raises(ConvergenceWarning, match="ladder: not converged after 2 iterations"):
+        climbed([1.0, 1.1, 1.2, 7.0], max_iter=2)
+    with pytest.raises(ValueError, match="ladder: the log-likelihood is nan after 1 iterations"):
+        climbed([1.0, math.nan])
+
+
+def test_a_leap_is_taken_only_uphill():
+    def e_step(x):
+        return -float((x - 5) ** 2), (x,)
+
+    def slow(x):
+        return (x + 0.1 * (5 - x),)
+
+    settings = {"max_iter": 4, "tol": 0.0, "name": "slope"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (plain,), _, _ = em.climb(e_step, slow, (torch.zeros(()),), **settings)
+        (bad,), _, found = em.climb(
+            e_step, slow, (torch.zeros(()),), leap=lambda *path: (torch.tensor(-9.0),), **settings
+        )
+        (good,), _, _ = em.climb(e_step, slow, (torch.ones(()),), leap=em.extrapolate, **settings)
+    assert plain.item() == pytest.approx(5 - 5 * 0.9**4)
+    assert bad.item() == pytest.approx(5 - 5 * 0.9**8)  # two steps an iteration, no leap
+    assert all(b > a for a, b in zip(found, found[1:]))
+    assert good.item() == pytest.approx(5, abs=1e-4)  # on a geometric path the guess is exact
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_factor_analysis_near_a_heywood_case_is_as_likely_as_scikit_learns(seed):
+    g = rng(seed)
+    W = torch.randn(15, 4, generator=g, dtype=torch.float64)
+    noise = torch.cat([torch.full((2,), 1e-3), torch.rand(13, generator=g)]).double()
+    x = torch.randn(400, 4, generator=g, dtype=torch.float64) @ W.T
+    x = x + noise.sqrt() * torch.randn(400, 15, generator=g, dtype=torch.float64)
+    theirs = sklearn.decomposition.FactorAnalysis(4, svd_method="lapack", tol=1e-8, max_iter=5000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reference = theirs.fit(x.numpy()).score(x.numpy())
+        model = FactorAnalysis(4).fit(x)
+    assert model.score(x) > reference - 1e-4
+    assert min(b - a for a, b in zip(model.loglike_, model.loglike_[1:])) >= 0
+
+
+# ------------------------------------------------------------------------------------ columns of any scale
+
+
+def table(dtype=torch.float32):
+    """A year and an income: 2000 ± 0.5 and 60,000 ± 30,000, and something of both."""
+    g = rng(5)
+    z = torch.randn(3000, 2, generator=g, dtype=torch.float64)
+    year, income = 2000 + 0.5 * z[:, 0], 6e4 + 3e4 * z[:, 1]
+    other = 10 + z[:, 0] + z[:, 1] + 0.3 * torch.randn(3000, generator=g, dtype=torch.float64)
+    return torch.stack([year, income, other], 1).to(dtype)
+
+
+def test_factor_models_of_columns_of_very_different_scale():
+    x = table()
+    exact = x.double()
+    for make in (lambda: FactorAnalysis(1), lambda: FastICA(3, generator=rng())):
+        ours, reference = make().fit(x), make().fit(exact)
+        assert torch.isfinite(ours.components_).all()
+        left, right = ours.components_.double().abs(), reference.components_.abs()
+        torch.testing.assert_close(left, right, rtol=2e-2, atol=1e-7)
+    noise = FactorAnalysis(1).fit(x).noise_variance_
+    assert (noise > 0).all() and noise[0] == pytest.approx(0.125, rel=0.5)
+
+
+def test_fast_ica_takes_a_loud_channel_in_single_precision():
+    x = sources(2000, 3).float()
+    x = x @ torch.tensor([[1.0, 0.5, 0.2], [0.3, 1.0, 0.4], [0.1, 0.2, 1.0]])
+    found = FastICA(generator=rng()).fit(x * torch.tensor([1.0, 100.0, 1.0]))
+    mixing = torch.tensor([[1.0, 0.5, 0.2], [0.3, 1.0, 0.4], [0.1, 0.2, 1.0]]).T
+    mixing = mixing * torch.tensor([1.0, 100.0, 1.0])[:, None]
+    assert amari_distance(found.components_, mixing) < 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_data_of_low_rank_leave_no_noise_in_either_precision(dtype):
+    x = (randn(200, 3) @ randn(3, 8, seed=1)).to(dtype)
+    with pytest.raises(ValueError, match="vary in at most 3 directions"):
+        PPCA(3).fit(x)
+    assert PPCA(2).fit(x).noise_variance_ > 0
+    with pytest.raises(ValueError, match="x varies in 3 directions"):
+        FastICA(4, generator=rng()).fit(x)
+
+
+def test_slow_features_of_columns_of_very_different_scale():
+    t = torch.arange(2000, dtype=torch.float64) / 100
+    slow, fast = torch.sin(t), torch.sin(11 * t)
+    x = torch.stack([2000 + 0.5 * (slow + fast), 1e4 * (slow - fast)], 1).float()
+    found = SlowFeatureAnalysis(1, tol=0.0).fit(x).transform(x)[:, 0]
+    found = (found - found.mean()).double()
+    correlation = (found @ (slow - slow.mean())) / found.norm() / (slow - slow.mean()).norm()
+    assert correlation.abs() > 0.99
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-3, 1e6])
+def test_kurtosis_and_negentropy_know_no_units(scale):
+    y = randn(500, 2).abs()
+    for measure in (kurtosis, negentropy):
+        torch.testing.assert_close(measure(scale * y), measure(y))
+        torch.testing.assert_close(
+            measure((scale * y).float()).double(), measure(y), rtol=1e-3, atol=1e-3
+        )
+
+
+def test_types_that_do_not_fit_get_a_sentence():
+    x = randn(50, 4)
+    for model in (PPCA(2), FactorAnalysis(2), FastICA(2, generator=rng()), SlowFeatureAnalysis(2)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(x)
+        with pytest.raises(
+            ValueError, match=r"x is torch.float32, the model torch.float64; expected"
+        ):
+            model.transform(x.float())
+        with pytest.raises(ValueError, match=r"x is torch.float16; expected a float32 or float64"):
+            type(model)(2).fit(x.half())
 
 
 # ---------------------------------------------------------------------------------------------- ICA
@@ -523,7 +645,7 @@ def test_one_step_of_deflation_by_hand():
     white, start = sources(500, 3), randn(3, 3, seed=7)
     white = (white - white.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(white.T.cov())).T
     with pytest.warns(ConvergenceWarning):
-        found = FastICA(algorithm="deflation", max_iter=1, tol=0)._deflation(white, start)
+        found = FastICA(algorithm="deflation", max_iter=1, tol=0).deflation(white, start)
     rows = []
     for w in start:
         for r in rows:
@@ -598,7 +720,7 @@ def test_sources_look_gaussian_up_to_the_spread_of_the_two_measures(n, k):
             z = make(root_of(lambda a, f=make, m=measure: m(f(a)).item(), target)).expand(-1, k)
             with warnings.catch_warnings(record=True) as seen:
                 warnings.simplefilter("always")
-                factors.independent._warn_gaussian(z)
+                factors.independent.warn_gaussian(z)
             assert bool(seen) == told, (make.__name__, target)
 
 

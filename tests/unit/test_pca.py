@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lectool import pca, random, train
+from lectool import moments, pca, random, train
 from lectool.metrics import principal_angles, reconstruction_error
 from lectool.pca import (
     PCA,
@@ -19,7 +19,6 @@ from lectool.pca import (
     Whitening,
     allocate_bits,
     alternating_least_squares,
-    checked_mean,
     quantize,
 )
 
@@ -129,14 +128,16 @@ def test_the_solvers_agree_also_on_many_rows():
 
 def test_auto_takes_the_data_where_they_are_fewer_than_dimensions(monkeypatch):
     asked = []
-    for name in ("principal_axes", "principal_axes_svd"):
-        original = getattr(pca, name)
-        monkeypatch.setattr(pca, name, lambda *a, _n=name, _o=original: asked.append(_n) or _o(*a))
+    for name in ("covariance", "right_singular_vectors"):
+        original = getattr(moments, name)
+        monkeypatch.setattr(
+            moments, name, lambda *a, _n=name, _o=original: asked.append(_n) or _o(*a)
+        )
     PCA().fit(correlated(5, 6))
     PCA().fit(correlated(6, 6))
     PCA(solver="covariance").fit(correlated(5, 6))
     PCA(solver="svd").fit(correlated(6, 5))
-    assert asked == ["principal_axes_svd", "principal_axes", "principal_axes", "principal_axes_svd"]
+    assert asked == ["right_singular_vectors", "covariance", "covariance", "right_singular_vectors"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -207,7 +208,7 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="it can be 'auto', 'covariance' or 'svd'"):
         PCA(2, solver="randomized")
     model = PCA(2).fit(correlated(9, 4))
-    with pytest.raises(ValueError, match="expected 4 numbers a sample"):
+    with pytest.raises(ValueError, match="expected 4 numbers in a sample"):
         model.transform(correlated(3, 5))
     with pytest.raises(ValueError, match=r"z has shape \(3, 4\); expected 2 numbers"):
         model.inverse_transform(correlated(3, 4))
@@ -277,9 +278,9 @@ def test_whitening_of_flat_data_needs_eps():
 def test_whitening_rejects():
     with pytest.raises(ValueError, match="it can be 'pca' or 'zca'"):
         Whitening("cholesky")
-    with pytest.raises(ValueError, match=r"eps is -0\.1; expected ≥ 0"):
+    with pytest.raises(ValueError, match=r"eps is -0\.1; expected a finite number ≥ 0"):
         Whitening(eps=-0.1)
-    with pytest.raises(ValueError, match="expected 4 numbers a sample"):
+    with pytest.raises(ValueError, match="expected 4 numbers in a sample"):
         Whitening().fit(correlated(30, 4)).transform(correlated(3, 5))
 
 
@@ -314,7 +315,7 @@ def test_the_loss_by_hand(tied, bias):
 
 @pytest.mark.parametrize(("d", "k"), [(0, 1), (3, 0)])
 def test_linear_autoencoder_rejects(d, k):
-    with pytest.raises(ValueError, match="expected at least 1"):
+    with pytest.raises(ValueError, match="expected a finite number ≥ 1"):
         LinearAutoencoder(d, k)
 
 
@@ -484,11 +485,11 @@ def test_allocate_bits_rejects(variances, total):
 
 @pytest.mark.parametrize("offset", [0.0, 1.0, 3.0, 1000.0])
 def test_covariance_in_float32_survives_a_mean_far_from_zero(offset):
-    # Not centring at all would lose offset² / variance · 1e-7 of it: everything at an offset of 1000.
+    # Not centering at all would lose offset² / variance · 1e-7 of it: everything at an offset of 1000.
     exact = correlated(4000, 8) - 3
     x = (exact + offset).float()
     expected = np.cov(x.double().numpy().T, bias=True)
-    found = pca.covariance(x, x.mean(0))
+    found = moments.covariance(x, x.mean(0))
     assert found.dtype == torch.float64
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5 * np.trace(expected))
 
@@ -497,14 +498,16 @@ def test_covariance_keeps_to_the_data_though_they_need_a_gradient_or_are_no_bloc
     x = correlated(50, 6)
     expected = np.cov(x.numpy().T, bias=True)
     for same in (x.clone().requires_grad_(), x.T.contiguous().T, x.repeat(1, 2)[:, :6]):
-        np.testing.assert_allclose(pca.covariance(same, same.detach().mean(0)).numpy(), expected)
+        np.testing.assert_allclose(
+            moments.covariance(same, same.detach().mean(0)).numpy(), expected
+        )
 
 
 @pytest.mark.parametrize("n", [1, 127, 128, 20001])
 def test_checked_mean_is_the_mean_with_little_rounding(n):
     x = 0.5 + torch.rand(n, 3, generator=torch.Generator().manual_seed(0))
     for rows in (x, x.flip(1), torch.cat([x, x], 1)[:, ::2]):
-        assert (checked_mean(rows) - rows.double().mean(0)).abs().max() < 2e-7
+        assert (moments.mean(rows) - rows.double().mean(0)).abs().max() < 2e-7
 
 
 @pytest.mark.filterwarnings("error")
@@ -514,9 +517,70 @@ def test_checked_mean_sees_every_number(bad):
         x = torch.zeros(300, 2)
         x[row, 1] = bad
         with pytest.raises(ValueError, match="1 values that are NaN or infinite"):
-            checked_mean(x)
+            moments.mean(x)
     x[0, 1] = -bad
     with pytest.raises(ValueError, match="2 values that are NaN or infinite"):
-        checked_mean(x)
+        moments.mean(x)
     huge = torch.full((300, 2), 3e38)
-    assert checked_mean(huge).shape == (2,), "finite numbers whose sum is not are no bad data"
+    assert moments.mean(huge).shape == (2,), "finite numbers whose sum is not are no bad data"
+
+
+# --- columns of any scale -------------------------------------------------------------------------------
+
+
+def year_and_income(dtype=torch.float32):
+    """2000 ± 0.5 and 60,000 ± 30,000, uncorrelated."""
+    z = torch.randn(5000, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    z = (z - z.mean(0)) / z.std(0, correction=0)
+    z[:, 0] = z[:, 0] - z[:, 1] * (z[:, 0] @ z[:, 1]) / (z[:, 1] @ z[:, 1])
+    return (torch.tensor([2000.0, 6e4]) + torch.tensor([0.5, 3e4]) * z).to(dtype)
+
+
+@pytest.mark.parametrize("solver", ["covariance", "svd"])
+def test_a_small_column_beside_a_large_one_keeps_its_variance(solver):
+    model = PCA(solver=solver).fit(year_and_income())
+    assert model.explained_variance_[0] == pytest.approx(9e8, rel=1e-2)
+    assert model.explained_variance_[1] == pytest.approx(0.25, rel=1e-2)
+    assert model.components_[1].abs().tolist() == pytest.approx([1.0, 0.0], abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("method", ["pca", "zca"])
+def test_whitening_of_columns_of_very_different_scale(dtype, method):
+    x = year_and_income(dtype)
+    z = Whitening(method, eps=0.0).fit(x).transform(x).double()
+    torch.testing.assert_close(z.T.cov(correction=0), torch.eye(2).double(), rtol=0, atol=2e-2)
+    other = torch.tensor([3e4, 0.2]) * torch.randn(500, 2, dtype=torch.float64)
+    Whitening(method, eps=0.0).fit(other)
+    with pytest.raises(ValueError, match="singular"):
+        Whitening(method, eps=0.0).fit(torch.cat([x, x[:, :1]], 1))
+
+
+@pytest.mark.parametrize("scale", [1e-16, 1e-8, 1e8, 1e15])
+def test_shares_of_variance_know_no_units(scale):
+    x = correlated(200, 5)
+    expected = PCA().fit(x).explained_variance_ratio_
+    for dtype in (torch.float64, torch.float32):
+        found = PCA().fit((scale * x).to(dtype)).explained_variance_ratio_
+        assert found.sum() == pytest.approx(1, rel=1e-5)
+        torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_what_a_type_cannot_hold_is_said():
+    with pytest.raises(
+        ValueError, match=r"torch.float32 cannot hold; expected other units, or float64"
+    ):
+        PCA().fit((1e-25 * correlated(20, 3)).float())
+    assert PCA().fit(torch.ones(5, 3)).explained_variance_ratio_.sum() == 0
+
+
+def test_types_that_do_not_fit_get_a_sentence():
+    x = correlated(50, 4)
+    for model in (PCA(2), Whitening()):
+        model.fit(x)
+        with pytest.raises(
+            ValueError, match=r"x is torch.float32, the model torch.float64; expected"
+        ):
+            model.transform(x.float())
+        with pytest.raises(ValueError, match=r"x is torch.bfloat16; expected a float32 or float64"):
+            model.fit(x.bfloat16())

@@ -173,14 +173,14 @@ def test_no_python_source(item):
 def test_shown_as_highlighted_markdown_with_its_place(monkeypatch):
     shown = []
     monkeypatch.setattr(source, "display", lambda bundle, raw: shown.append(bundle))
-    source.source(pca.PCA.transform, pca.PCA.reconstruct)
+    source.source(pca.PCA.fit, pca.PCA.reconstruct)
     assert [b["text/plain"] for b in shown] == [
-        source_text(pca.PCA.transform),
+        source_text(pca.PCA.fit),
         source_text(pca.PCA.reconstruct),
     ]
     markdown = shown[0]["text/markdown"]
-    line = inspect.getsourcelines(pca.PCA.transform)[1]
-    assert markdown.startswith(f"```python\n{source_text(pca.PCA.transform)}\n```\n")
+    line = inspect.getsourcelines(pca.PCA.fit)[1]
+    assert markdown.startswith(f"```python\n{source_text(pca.PCA.fit)}\n```\n")
     assert f"lectool/pca.py, line {line}" in markdown.splitlines()[-1]
     source.source(plain, doc=True)
     assert "gone on the page" in shown[2]["text/markdown"]
