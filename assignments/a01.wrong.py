@@ -70,4 +70,4 @@ WRONG = {
         ("in place", [("[:, None] * W", "[:, None] * W.mul_(1.5) / 1.5")], "in-place operation"),
         ("flattened", [("return pull - (1 - y.square()).mean(dim=0)[:, None] * W", "return (pull - (1 - y.square()).mean(dim=0)[:, None] * W).sum(0)")], "a new row for each row"),
     ],
-}  # fmt: skip
+}

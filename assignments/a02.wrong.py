@@ -71,4 +71,4 @@ WRONG = {
         ("difference not squared", [("(x - mean).square()", "(x - mean).abs()")], "the difference enters squared"),
         ("a number for each image", [("sum(dim=1).mean()", "sum(dim=1)")], "the loss is one number"),
     ],
-}  # fmt: skip
+}

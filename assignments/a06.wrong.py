@@ -55,4 +55,4 @@ WRONG = {
         ("a tensor", [("int(moving.sum())", "moving.sum()")], "turn the result into an int"),
         ("counts the silent ones", [("> threshold", "< threshold")], "above 0.01"),
     ],
-}  # fmt: skip
+}

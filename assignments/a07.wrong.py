@@ -50,4 +50,4 @@ WRONG = {
         ("half of the radius", [("<= radius", "<= radius / 2")], "a radius that is too small"),
         ("only the modes", [(", close.double().mean().item()", "")], "return n_modes, share"),
     ],
-}  # fmt: skip
+}

@@ -50,4 +50,4 @@ WRONG = {
         ("uniform start", [("torch.randn", "torch.rand")], "not torch.rand"),
         ("one sample", [("torch.randn(n, d", "torch.randn(1, d")], "n samples of d numbers"),
     ],
-}  # fmt: skip
+}

@@ -115,10 +115,7 @@ CASES: dict[str, tuple[float, dict[str, Callable[[], Model]]]] = {
     ),
     "spline, 2 couplings": (
         0.8,
-        {
-            "lectool": lambda: ours(flows.spline_flow(2, 2, HIDDEN)),
-            "zuko": with_zuko(zuko_spline),
-        },
+        {"lectool": lambda: ours(flows.spline_flow(2, 2, HIDDEN)), "zuko": with_zuko(zuko_spline)},
     ),
     "MAF, 5 layers": (
         0.8,

@@ -24,9 +24,9 @@ __all__ = [
 # Okabe & Ito (2008): told apart with every common colour blindness, and in print.
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F"]
 # Ten classes: no ten colours are safe for everybody, so that pictures of classes also carry digits.
-DIGIT_COLORS = [
-    "#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499", "#7F7F7F",
-]  # fmt: skip
+DIGIT_COLORS = (
+    "#332288 #88CCEE #44AA99 #117733 #999933 #DDCC77 #CC6677 #882255 #AA4499 #7F7F7F".split()
+)
 MARKERS = "osD^vP*X<>"
 
 
@@ -211,9 +211,14 @@ def scatter(
     for label in y.unique().tolist():
         middle = z[y == label].median(0).values
         ax.annotate(
-            names[label] if names else str(label), middle.tolist(), ha="center", va="center", fontsize=9,
-            fontweight="bold", bbox={"boxstyle": "round,pad=0.2", "fc": "white", "ec": class_color(label)},
-        )  # fmt: skip
+            names[label] if names else str(label),
+            middle.tolist(),
+            ha="center",
+            va="center",
+            fontsize=9,
+            fontweight="bold",
+            bbox={"boxstyle": "round,pad=0.2", "fc": "white", "ec": class_color(label)},
+        )
     ax.set(xlabel=x_label, ylabel=y_label, title=title)
 
 

@@ -23,14 +23,7 @@ from typing import Any
 from lectool import check
 from lectool.assign.inside import MIME
 from lectool.assign.kernel import Kernel, Outcome
-from lectool.assign.master import (
-    Exercise,
-    checks,
-    exercises,
-    parse,
-    read,
-    student_notebook,
-)
+from lectool.assign.master import Exercise, checks, exercises, parse, read, student_notebook
 
 __all__ = ["Grade", "grade", "grade_all"]
 

@@ -74,11 +74,7 @@ class LadderNetwork(nn.Module):
     """
 
     def __init__(
-        self,
-        sizes: Sequence[int],
-        *,
-        noise: float = 0.3,
-        weights: Sequence[float] | None = None,
+        self, sizes: Sequence[int], *, noise: float = 0.3, weights: Sequence[float] | None = None
     ):
         super().__init__()
         if len(sizes) < 2 or min(sizes) < 1:

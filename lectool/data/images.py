@@ -149,10 +149,7 @@ def _mnist() -> tuple[np.ndarray, ...]:
         (n, n.removesuffix(".gz"), n.removesuffix(".gz").replace("-idx", ".idx")) for n in names
     ]
     paths = fetch.find(
-        "MNIST",
-        files,
-        own=("mnist", "mnist/raw", "MNIST", "MNIST/raw"),
-        other=("raw", "."),
+        "MNIST", files, own=("mnist", "mnist/raw", "MNIST", "MNIST/raw"), other=("raw", ".")
     ) or [
         fetch.download([home + name for home in MNIST_HOMES], name, known_hash)
         for name, known_hash in MNIST.values()

@@ -52,8 +52,11 @@ def svd(A: Tensor) -> str:
             tip = where + flip * (M @ v[:, None])
             parts.append(marks.stroke_with_head([(x, y), tuple(tip[:, 0].tolist())], color, 2.5))
     steps = [
-        ("V^⊤", 0, 1, (116, -12)), ("S", 1, 2, (246, 107)), ("U", 2, 3, (116, 202)), ("A", 0, 3, (-14, 107)),
-    ]  # fmt: skip
+        ("V^⊤", 0, 1, (116, -12)),
+        ("S", 1, 2, (246, 107)),
+        ("U", 2, 3, (116, 202)),
+        ("A", 0, 3, (-14, 107)),
+    ]
     for label, i, j, (x, y) in steps:
         (x_0, y_0), (x_1, y_1) = middles[i], middles[j]
         share = (half + 8) / math.hypot(x_1 - x_0, y_1 - y_0)

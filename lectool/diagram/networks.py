@@ -70,10 +70,20 @@ def read_layers(net: nn.Module | Sequence[nn.Module], shape: Sequence[int]) -> l
 def words(layer: nn.Module) -> str:
     r"""What a layer is called in a picture; nothing for one that does nothing."""
     names = {
-        "Linear": "linear", "Conv2d": "conv", "ConvTranspose2d": "transposed", "MaxPool2d": "max-pool",
-        "AvgPool2d": "mean-pool", "BatchNorm1d": "batch norm", "BatchNorm2d": "batch norm", "LeakyReLU": "leaky ReLU",
-        "Sigmoid": "sigmoid", "Tanh": "tanh", "Identity": "", "Dropout": "dropout", "Softmax": "softmax",
-    }  # fmt: skip
+        "Linear": "linear",
+        "Conv2d": "conv",
+        "ConvTranspose2d": "transposed",
+        "MaxPool2d": "max-pool",
+        "AvgPool2d": "mean-pool",
+        "BatchNorm1d": "batch norm",
+        "BatchNorm2d": "batch norm",
+        "LeakyReLU": "leaky ReLU",
+        "Sigmoid": "sigmoid",
+        "Tanh": "tanh",
+        "Identity": "",
+        "Dropout": "dropout",
+        "Softmax": "softmax",
+    }
     name = names.get(type(layer).__name__, type(layer).__name__)
     if not hasattr(layer, "kernel_size"):
         return name

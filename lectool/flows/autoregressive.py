@@ -88,12 +88,7 @@ class MaskedAutoregressive(Layer):
     """
 
     def __init__(
-        self,
-        d: int,
-        hidden: Sequence[int] = (64, 64),
-        n_context: int = 0,
-        *,
-        reverse: bool = False,
+        self, d: int, hidden: Sequence[int] = (64, 64), n_context: int = 0, *, reverse: bool = False
     ):
         super().__init__()
         self.net = MaskedMLP(d, hidden, 2, n_context, reverse)

@@ -172,10 +172,7 @@ class DCGenerator(nn.Sequential):
     """
 
     def __init__(
-        self,
-        latent: int = 32,
-        width: int = 16,
-        norm: Callable[[int], nn.Module] | None = None,
+        self, latent: int = 32, width: int = 16, norm: Callable[[int], nn.Module] | None = None
     ) -> None:
         norm = norm or nn.BatchNorm2d
         super().__init__(

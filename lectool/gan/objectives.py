@@ -145,18 +145,8 @@ def jensen_shannon(log_p: Tensor, log_q: Tensor, x: Tensor) -> float:
 
 # name → f(u), g(v), f*(g(v)), and the output v at which the bound is tight where log p/q = r
 FAMILY: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
-    "kl": (
-        lambda u: u * u.log(),
-        lambda v: v,
-        lambda v: torch.exp(v - 1),
-        lambda r: 1 + r,
-    ),
-    "reverse kl": (
-        lambda u: -u.log(),
-        lambda v: -torch.exp(-v),
-        lambda v: v - 1,
-        lambda r: r,
-    ),
+    "kl": (lambda u: u * u.log(), lambda v: v, lambda v: torch.exp(v - 1), lambda r: 1 + r),
+    "reverse kl": (lambda u: -u.log(), lambda v: -torch.exp(-v), lambda v: v - 1, lambda r: r),
     "pearson": (
         lambda u: (u - 1) ** 2,
         lambda v: v,

@@ -10,14 +10,7 @@ from lectool import check, random
 from lectool.nets import bernoulli_cross_entropy
 from lectool.vae.discrete import gumbel
 
-__all__ = [
-    "VQVAE",
-    "CodePrior",
-    "MaskedConv2d",
-    "VectorQuantizer",
-    "grid_networks",
-    "perplexity",
-]
+__all__ = ["VQVAE", "CodePrior", "MaskedConv2d", "VectorQuantizer", "grid_networks", "perplexity"]
 
 
 def perplexity(indices: Tensor, n_codes: int) -> Tensor:

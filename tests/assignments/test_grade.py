@@ -134,7 +134,7 @@ CASES = {
     "tampered": ({"damage": tamper, "slow_features": WRONG}, [2, 0, 1], ""),
     "endless cell": ({"damage": endless_cell}, ALL, "cell 2: longer than 10 s"),
     "dying cell": ({"damage": dying_cell}, ALL, "cell 5: the kernel died"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture

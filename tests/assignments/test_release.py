@@ -192,16 +192,34 @@ def test_private_cells_and_outputs_are_left_out():
 WITH_CHECK = "check('a1.x', half)"
 DAMAGES = {
     "misspelt end": (FUNCTION.replace("END SOLUTION", "END SOLUTOIN"), "line 6: .* is misspelt"),
-    "misspelt begin": (FUNCTION.replace("BEGIN SOLUTION", "BEGIN SOLUTIONS"), "line 3: .* is misspelt"),
+    "misspelt begin": (
+        FUNCTION.replace("BEGIN SOLUTION", "BEGIN SOLUTIONS"),
+        "line 3: .* is misspelt",
+    ),
     "two signs": (FUNCTION.replace("### BEGIN", "## BEGIN"), "line 3: .* is misspelt"),
     "no space": (FUNCTION.replace("### BEGIN", "###BEGIN"), "line 3: .* is misspelt"),
-    "small letters": (FUNCTION.replace("BEGIN SOLUTION", "begin solution"), "line 3: .* is misspelt"),
-    "words behind": (FUNCTION.replace("BEGIN SOLUTION", "BEGIN SOLUTION 1"), "line 3: .* is misspelt"),
+    "small letters": (
+        FUNCTION.replace("BEGIN SOLUTION", "begin solution"),
+        "line 3: .* is misspelt",
+    ),
+    "words behind": (
+        FUNCTION.replace("BEGIN SOLUTION", "BEGIN SOLUTION 1"),
+        "line 3: .* is misspelt",
+    ),
     "unclosed": (FUNCTION.replace("    ### END SOLUTION\n", ""), "line 3: .* is not closed"),
     "not opened": (FUNCTION.replace("    ### BEGIN SOLUTION\n", ""), "line 5: .* without"),
-    "nested": (FUNCTION.replace("    return", "    ### BEGIN SOLUTION\n    return"), "line 5: .* inside"),
-    "empty": ("def f():\n    ### BEGIN SOLUTION\n    # nothing\n    ### END SOLUTION", "line 4: .* is empty"),
-    "no stub": (TOP.replace("#~ answer = None  # your number\n", ""), "line 1: .* needs stub lines"),
+    "nested": (
+        FUNCTION.replace("    return", "    ### BEGIN SOLUTION\n    return"),
+        "line 5: .* inside",
+    ),
+    "empty": (
+        "def f():\n    ### BEGIN SOLUTION\n    # nothing\n    ### END SOLUTION",
+        "line 4: .* is empty",
+    ),
+    "no stub": (
+        TOP.replace("#~ answer = None  # your number\n", ""),
+        "line 1: .* needs stub lines",
+    ),
     "no stub behind a function": (
         "def g(x):\n    return x\n\n\n" + TOP.replace("#~ answer = None  # your number\n", ""),
         "line 5: .* needs stub lines",
@@ -209,16 +227,31 @@ DAMAGES = {
     "stub outside": ("#~ answer = None\n" + FUNCTION, "line 1: a stub line"),
     "private below": ("x = 1\n### INSTRUCTOR ONLY\n" + FUNCTION, "line 2: .* first line"),
     "private misspelt": ("### INSTRUCTORS ONLY\n" + FUNCTION, "line 1: .* is misspelt"),
-    "behind code": (FUNCTION.replace("    return result", "    return result  ### END SOLUTION"), "line 5: .* alone"),
-    "hidden tests": (FUNCTION + "\n### BEGIN HIDDEN TESTS\nassert half(3.0) == 1.5", "line 8: .* is nbgrader's"),
+    "behind code": (
+        FUNCTION.replace("    return result", "    return result  ### END SOLUTION"),
+        "line 5: .* alone",
+    ),
+    "hidden tests": (
+        FUNCTION + "\n### BEGIN HIDDEN TESTS\nassert half(3.0) == 1.5",
+        "line 8: .* is nbgrader's",
+    ),
     "hidden tests, end": (FUNCTION + "\n### END HIDDEN TESTS", "line 8: .* is nbgrader's"),
     "hidden tests, misspelt": (FUNCTION + "\n## begin hidden test", "line 8: .* is nbgrader's"),
-    "hidden tests behind code": (FUNCTION + "\nx = 1  ### BEGIN HIDDEN TESTS", "line 8: .* is nbgrader's"),
-    "mark scheme": (FUNCTION + "\n### BEGIN MARK SCHEME\n# 2 points for the sign", "line 8: .* is nbgrader's"),
+    "hidden tests behind code": (
+        FUNCTION + "\nx = 1  ### BEGIN HIDDEN TESTS",
+        "line 8: .* is nbgrader's",
+    ),
+    "mark scheme": (
+        FUNCTION + "\n### BEGIN MARK SCHEME\n# 2 points for the sign",
+        "line 8: .* is nbgrader's",
+    ),
     "autotest": (FUNCTION + "\n### AUTOTEST half(3.0)", "line 8: .* is nbgrader's"),
     "hashed autotest": (FUNCTION + "\n### HASHED AUTOTEST half(3.0)", "line 8: .* is nbgrader's"),
-    "leak": (FUNCTION + "\n\ndef again(x):\n    result = x * 0.5  # halved", "line 8: .*get a line of the solution"),
-}  # fmt: skip
+    "leak": (
+        FUNCTION + "\n\ndef again(x):\n    result = x * 0.5  # halved",
+        "line 8: .*get a line of the solution",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", DAMAGES)

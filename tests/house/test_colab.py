@@ -15,14 +15,30 @@ from packaging.requirements import Requirement
 # The oldest versions that the book promises to work with there, and what the image held a year later.
 IMAGES = {
     "oldest": {
-        "python": "3.11", "torch": "2.4.0", "numpy": "1.26.4", "matplotlib": "3.8.0", "ipywidgets": "7.7.1",
-        "scikit-learn": "1.5.2", "networkx": "3.4.2", "tqdm": "4.66.6", "pooch": "1.8.2", "pillow": "10.4.0",
+        "python": "3.11",
+        "torch": "2.4.0",
+        "numpy": "1.26.4",
+        "matplotlib": "3.8.0",
+        "ipywidgets": "7.7.1",
+        "scikit-learn": "1.5.2",
+        "networkx": "3.4.2",
+        "tqdm": "4.66.6",
+        "pooch": "1.8.2",
+        "pillow": "10.4.0",
     },
     "2025": {
-        "python": "3.12", "torch": "2.8.0", "numpy": "2.0.2", "matplotlib": "3.10.0", "ipywidgets": "7.7.1",
-        "scikit-learn": "1.6.1", "networkx": "3.5", "tqdm": "4.67.1", "pooch": "1.8.2", "pillow": "11.3.0",
+        "python": "3.12",
+        "torch": "2.8.0",
+        "numpy": "2.0.2",
+        "matplotlib": "3.10.0",
+        "ipywidgets": "7.7.1",
+        "scikit-learn": "1.6.1",
+        "networkx": "3.5",
+        "tqdm": "4.67.1",
+        "pooch": "1.8.2",
+        "pillow": "11.3.0",
     },
-}  # fmt: skip
+}
 
 
 def dependencies():

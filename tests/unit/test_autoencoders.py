@@ -243,11 +243,7 @@ def test_greedy_layers_calls_and_shapes():
     assert made == [(8, 5, False), (5, 4, False), (4, 2, True)]
     assert [layer for layer, _ in fitted] == layers and [
         tuple(layer.W.shape) for layer in layers
-    ] == [
-        (5, 8),
-        (4, 5),
-        (2, 4),
-    ]
+    ] == [(5, 8), (4, 5), (2, 4)]
     assert fitted[0][1] is x
     for (layer, codes), (_, following) in zip(fitted, fitted[1:]):
         assert torch.equal(following, layer.encode(codes)) and not following.requires_grad

@@ -363,11 +363,7 @@ def test_samples_of_the_network_have_its_covariance():
 # ------------------------------------------------------------------------------------- bad input
 
 
-MODELS = [
-    lambda k: FactorAnalysis(k),
-    lambda k: PPCA(k),
-    lambda k: MixtureOfPPCA(2, k),
-]
+MODELS = [lambda k: FactorAnalysis(k), lambda k: PPCA(k), lambda k: MixtureOfPPCA(2, k)]
 
 
 @pytest.mark.parametrize("make", MODELS)

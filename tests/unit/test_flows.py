@@ -223,7 +223,9 @@ def test_path_stops_after_each_layer():
     torch.testing.assert_close(stops[-1], flow(z)[0])
 
 
-@pytest.mark.parametrize("make", [flows.nice, flows.realnvp, flows.spline_flow, flows.maf, flows.iaf])  # fmt: skip
+@pytest.mark.parametrize(
+    "make", [flows.nice, flows.realnvp, flows.spline_flow, flows.maf, flows.iaf]
+)
 def test_conditional_flows_depend_on_their_context(make):
     flow = make(3, 2, H, n_context=2)
     x, c = points(6, 3, dtype=torch.float32), points(6, 2, seed=1, dtype=torch.float32)
@@ -266,7 +268,9 @@ def test_actnorm_makes_its_first_batch_standard():
 def test_the_convolution_starts_as_a_rotation_and_mixes_places_alike():
     torch.manual_seed(0)
     layer = InvertibleConv(4).double()
-    torch.testing.assert_close(layer.W @ layer.W.T, torch.eye(4, dtype=torch.float64), atol=1e-6, rtol=0)  # fmt: skip
+    torch.testing.assert_close(
+        layer.W @ layer.W.T, torch.eye(4, dtype=torch.float64), atol=1e-6, rtol=0
+    )
     with torch.no_grad():
         layer.log_diagonal.add_(torch.randn(4))
     z = points(3, 4 * 2 * 2).reshape(3, 4, 2, 2)
@@ -341,7 +345,9 @@ def test_spline_rises_meets_its_knots_and_comes_back(K, bound, seed):
     torch.testing.assert_close(log_slope_back, -log_slope, atol=1e-7, rtol=0)
     sizes = parameters[0, : 2 * K].reshape(2, K).softmax(1) * (1 - 1e-3 * K) + 1e-3
     knots = (sizes.cumsum(1) * 2 - 1) * bound
-    at_knots = rational_quadratic_spline(knots[0, :-1], parameters.expand(K - 1, -1), bound=bound)[0]  # fmt: skip
+    at_knots = rational_quadratic_spline(knots[0, :-1], parameters.expand(K - 1, -1), bound=bound)[
+        0
+    ]
     torch.testing.assert_close(at_knots, knots[1, :-1])
 
 
@@ -874,7 +880,10 @@ def test_the_check_rejects_a_layer_that_cannot_be_undone():
         (lambda: Flow([Affine(2)], 2).sample(3, -1.0), "(n is 0|temperature is -1)"),
         (lambda: AffineCoupling(1), "d is 1"),
         (lambda: flows.CouplingFlow([Affine(2)], 2), "couplings only"),
-        (lambda: flows.CouplingFlow([AffineCoupling(2), AffineCoupling(3)], 2), r"sizes are \[2, 3\]"),
+        (
+            lambda: flows.CouplingFlow([AffineCoupling(2), AffineCoupling(3)], 2),
+            r"sizes are \[2, 3\]",
+        ),
         (lambda: SplineCoupling(2, n_bins=0), "n_bins is 0"),
         (lambda: SplineCoupling(2, bound=0.0), r"bound is 0\.0"),
         (lambda: rational_quadratic_spline(torch.ones(2), torch.ones(2, 4)), "3K − 1"),
@@ -885,12 +894,27 @@ def test_the_check_rejects_a_layer_that_cannot_be_undone():
         (lambda: Split(Logit())(torch.ones(1, 3, 2, 2)), "3 channels; expected an even"),
         (lambda: flows.glow((1, 30, 30)), "sides divisible by 4"),
         (lambda: Dequantized(flows.glow(), 1), "levels is 1"),
-        (lambda: Dequantized(flows.glow(), 4).loss(torch.full((1, 1, 28, 28), 0.5)), "784 values that are not whole"),
-        (lambda: Dequantized(flows.glow(), 4).loss(torch.full((1, 1, 28, 28), 4.0)), r"expected \[0, 3\]"),
-        (lambda: ContinuousFlow(VelocityField(2), trace="none"), "(trace is 'none'|solver is 'euler'); it can be"),
-        (lambda: ContinuousFlow(VelocityField(2), solver="euler"), "(trace is 'none'|solver is 'euler'); it can be"),
+        (
+            lambda: Dequantized(flows.glow(), 4).loss(torch.full((1, 1, 28, 28), 0.5)),
+            "784 values that are not whole",
+        ),
+        (
+            lambda: Dequantized(flows.glow(), 4).loss(torch.full((1, 1, 28, 28), 4.0)),
+            r"expected \[0, 3\]",
+        ),
+        (
+            lambda: ContinuousFlow(VelocityField(2), trace="none"),
+            "(trace is 'none'|solver is 'euler'); it can be",
+        ),
+        (
+            lambda: ContinuousFlow(VelocityField(2), solver="euler"),
+            "(trace is 'none'|solver is 'euler'); it can be",
+        ),
         (lambda: rk4(lambda t, y: y, torch.ones(1, 1), 0.0, 1.0, 0), "n_steps is 0"),
-        (lambda: dopri5(lambda t, y: y, torch.ones(1, 1), 0.0, 1.0, tolerance=0.0), "tolerance is 0"),
+        (
+            lambda: dopri5(lambda t, y: y, torch.ones(1, 1), 0.0, 1.0, tolerance=0.0),
+            "tolerance is 0",
+        ),
         (lambda: ContractiveMLP([2, 2], 1.0), "c is 1.0"),
         (lambda: ResidualLayer(2, n_terms=0), "n_terms is 0"),
         (lambda: Diffusion(TimeNet(2), 2, 1), "n_steps is 1"),
@@ -899,7 +923,7 @@ def test_the_check_rejects_a_layer_that_cannot_be_undone():
         (lambda: data.two_moons(0), "n is 0"),
         (lambda: data.two_moons_log_prob(torch.ones(1, 2), noise=0.0), r"noise is 0\.0"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_named(make, words):
     with pytest.raises(ValueError, match=words):
         make()

@@ -32,9 +32,19 @@ def test_the_game_is_the_loop_written_by_hand():
     g, d = toy()
     rng = torch.Generator().manual_seed(5)
     played(
-        g, d, gan.NonSaturating(), x, n_steps=7, batch_size=8, k=2, latent=2, window=3, lr=(5e-3, 2e-3),
-        schedule="linear", generator=rng,
-    )  # fmt: skip
+        g,
+        d,
+        gan.NonSaturating(),
+        x,
+        n_steps=7,
+        batch_size=8,
+        k=2,
+        latent=2,
+        window=3,
+        lr=(5e-3, 2e-3),
+        schedule="linear",
+        generator=rng,
+    )
     g2, d2 = toy()
     rng = torch.Generator().manual_seed(5)
     opt_g = torch.optim.Adam(g2.parameters(), lr=5e-3, betas=(0.5, 0.999), fused=True)
@@ -72,8 +82,17 @@ def test_hooks_are_called_after_and_in_each_critic_step():
         calls.append(module is d)
 
     game = played(
-        g, d, gan.Wasserstein(), points(), n_steps=2, batch_size=4, k=3, latent=2, penalty=penalty, constrain=constrain
-    )  # fmt: skip
+        g,
+        d,
+        gan.Wasserstein(),
+        points(),
+        n_steps=2,
+        batch_size=4,
+        k=3,
+        latent=2,
+        penalty=penalty,
+        constrain=constrain,
+    )
     assert calls == [((4, 1), False), True] * 6
     assert game["penalty"] == pytest.approx([2.0])
 

@@ -68,9 +68,12 @@ def test_pca_against_scikit_learn(solver, n, d, k):
 
 @FEW
 @given(
-    n=st.integers(2, 40), d=st.integers(1, 20), k=st.integers(1, 20), seed=st.integers(0, 99),
+    n=st.integers(2, 40),
+    d=st.integers(1, 20),
+    k=st.integers(1, 20),
+    seed=st.integers(0, 99),
     solver=st.sampled_from(["auto", "covariance", "svd"]),
-)  # fmt: skip
+)
 def test_properties_over_shapes(n, d, k, seed, solver):
     k, x = min(k, n, d), correlated(n, d, seed=seed)
     model = PCA(k, solver=solver).fit(x)

@@ -412,9 +412,14 @@ def test_a_run_that_diverges_is_stopped():
     model = nn.Linear(1, 1)
     with pytest.raises(FloatingPointError, match="Linear: the term 'loss'"):
         fit(
-            model, 10 * torch.ones(64, 1), epochs=200, batch_size=1, lr=10.0,
-            optimizer=torch.optim.SGD, loss=lambda x: (model(x) - x).square().mean(),
-        )  # fmt: skip
+            model,
+            10 * torch.ones(64, 1),
+            epochs=200,
+            batch_size=1,
+            lr=10.0,
+            optimizer=torch.optim.SGD,
+            loss=lambda x: (model(x) - x).square().mean(),
+        )
 
 
 @pytest.mark.parametrize(

@@ -376,11 +376,7 @@ def test_linear_vae_converges_to_ppca():
         random.seed(1)
         model = vae.linear_vae(5, 2, posterior=posterior)
         train.fit(model, x, steps=800, batch_size=300, lr=4e-2, schedule="linear")
-        W, b, noise = (
-            model.decoder[0].weight,
-            model.decoder[0].bias,
-            model.likelihood.sigma**2,
-        )
+        W, b, noise = (model.decoder[0].weight, model.decoder[0].bias, model.likelihood.sigma**2)
         log_p = factors.log_density(x - b, W, noise).mean().item()
         assert log_p == pytest.approx(ppca.score(x), abs=0.1)
         assert model.elbo(x).mean().item() == pytest.approx(ppca.score(x), abs=0.1)
