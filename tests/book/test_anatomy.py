@@ -136,6 +136,11 @@ def has_a_slider(nb):
         yield "neither explore(…) nor latent_pad(…)"
 
 
+def shows_a_diagram(nb):
+    if not count(nb, "diagram.show"):
+        yield "no diagram.show(…): the chapter's model or network is nowhere drawn"
+
+
 def plotting_names(nb):
     """How the notebook calls lectool.plot: imported functions, and prefixes of the module's names."""
     names, prefixes = set(), {"plt."}
@@ -289,6 +294,7 @@ RULES = [
     starts_with_hidden_setup,
     has_claims,
     has_a_slider,
+    shows_a_diagram,
     describes_its_figures,
     closes_in_order,
     compares_methods_in_a_table,
@@ -362,7 +368,9 @@ def good():
             "## An idea\n\nFrom $x$ to\n\n$$z = W x .$$\n\n```python\n# not a title\n```"
         ),
         new_code_cell("plt.plot([1, 2])\nplt.show()", metadata={**alt, "tags": ["thumbnail"]}),
-        new_code_cell("grid(x)", metadata=copy.deepcopy(alt)),
+        new_code_cell(
+            "grid(x)\ndiagram.show(model, alt='z points to x')", metadata=copy.deepcopy(alt)
+        ),
         new_code_cell(
             "def draw(k):\n    plt.plot([k, 2])\n\nexplore(draw, alt='k is {k}', k=[1, 2])"
         ),
@@ -409,6 +417,7 @@ DAMAGES = [
     (has_claims, replaced(6, "claim('sentence 0', 0, '<', n)\n", "")),
     (has_claims, replaced(6, "claim('sentence 0'", "# claim('sentence 0'")),
     (has_a_slider, without(5)),
+    (shows_a_diagram, replaced(4, "diagram.show", "show")),
     (describes_its_figures, lambda nb: nb.cells[3].metadata.pop("mystnb")),
     (describes_its_figures, lambda nb: nb.cells[4].metadata.pop("mystnb")),
     (

@@ -110,6 +110,6 @@ def test_nothing_names_the_machine_it_was_written_on():
 
 
 def test_the_formatter_is_nowhere_switched_off():
-    code = [name for name in files() if name.endswith((".py", ".ipynb"))]
+    code = [path for path in files() if path.suffix in (".py", ".ipynb")]
     assert code
-    assert not [n for n in code if "fmt: " + "skip" in (ROOT / n).read_text(encoding="utf-8")]
+    assert not [path for path in code if "fmt: " + "skip" in path.read_text("utf8")]
