@@ -6,12 +6,12 @@ An answer is the master's with one edit, ``(old, new)``, or a function of its ow
 WRONG = {
     "a2.variance_images": [
         ("variance for standard deviation", [("spread.sqrt()", "spread")], "used as a standard deviation"),
-        ("grey value not squared", [("grey**2", "grey")], "the grey value enters squared"),
-        ("noise added to the image", [("return spread.sqrt() *", "return grey + spread.sqrt() *")], "not added to the image"),
-        ("one draw an image", [("torch.randn(grey.shape,", "torch.randn(len(grey), 1,")], "one draw for each pixel"),
+        ("gray value not squared", [("gray**2", "gray")], "the gray value enters squared"),
+        ("noise added to the image", [("return spread.sqrt() *", "return gray + spread.sqrt() *")], "not added to the image"),
+        ("one draw an image", [("torch.randn(gray.shape,", "torch.randn(len(gray), 1,")], "one draw for each pixel"),
         ("generator forgotten", [(", generator=generator", "")], "hand the generator on"),
-        ("in place", [("grey**2", "grey.pow_(2)")], "in-place operation"),
-        ("flattened", [("return spread.sqrt() *", "return torch.flatten(spread.sqrt()) *"), ("torch.randn(grey.shape", "torch.randn(grey.numel()")], "as many images and pixels"),
+        ("in place", [("gray**2", "gray.pow_(2)")], "in-place operation"),
+        ("flattened", [("return spread.sqrt() *", "return torch.flatten(spread.sqrt()) *"), ("torch.randn(gray.shape", "torch.randn(gray.numel()")], "as many images and pixels"),
         ("uniform noise", [("torch.randn", "torch.rand")], "every pixel has mean 0: expected"),
     ],
     "a2.bottleneck_loss": [

@@ -43,10 +43,10 @@ WRONG = {
     ],
     "a7.mode_coverage": [
         ("samples for modes", [("len(nearest[close].unique())", "int(close.sum())")], "a mode counts once"),
-        ("radius forgotten", [("len(nearest[close].unique())", "len(torch.cdist(centres, samples).argmin(1))")], "only within the radius"),
-        ("squared distance", [("torch.cdist(samples, centres)", "torch.cdist(samples, centres).square()")], "the squared distance"),
+        ("radius forgotten", [("len(nearest[close].unique())", "len(torch.cdist(centers, samples).argmin(1))")], "only within the radius"),
+        ("squared distance", [("torch.cdist(samples, centers)", "torch.cdist(samples, centers).square()")], "the squared distance"),
         ("number for share", [("close.double().mean().item()", "close.sum().item()")], "this is their number"),
-        ("share of the modes", [("close.double().mean().item()", "len(nearest[close].unique()) / len(centres)")], "a share of the modes"),
+        ("share of the modes", [("close.double().mean().item()", "len(nearest[close].unique()) / len(centers)")], "a share of the modes"),
         ("half of the radius", [("<= radius", "<= radius / 2")], "a radius that is too small"),
         ("only the modes", [(", close.double().mean().item()", "")], "return n_modes, share"),
     ],

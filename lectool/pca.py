@@ -29,7 +29,7 @@ class PCA(LinearModel):
     Arguments:
         n_components: k; all that the data can have, min(n, d), where ``None``.
         solver: ``"covariance"`` (eigenvectors of the d × d matrix C, best for n ≥ d), ``"svd"`` (of the
-            centred data, best for n < d) or ``"auto"``, which chooses by that rule.
+            centered data, best for n < d) or ``"auto"``, which chooses by that rule.
 
     Attributes:
         mean_: :math:`\mu`, shape (d,).
@@ -179,7 +179,7 @@ def alternating_least_squares(
     a fixed decoder U the best codes are :math:`Z = X U (U^\top U)^{-1}`, linear in x all the same.
 
     Arguments:
-        x: centred data, shape (n, d).
+        x: centered data, shape (n, d).
         k: numbers in a code.
         n_steps: rounds.
         generator: of the decoder's random start.

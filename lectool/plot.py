@@ -1,4 +1,4 @@
-r"""Pictures in one style: colour-blind-safe, labelled, on a white card that dark pages can carry."""
+r"""Pictures in one style: color-blind-safe, labeled, on a white card that dark pages can carry."""
 
 from collections.abc import Collection, Sequence
 
@@ -21,9 +21,9 @@ __all__ = [
     "table",
 ]
 
-# Okabe & Ito (2008): told apart with every common colour blindness, and in print.
+# Okabe & Ito (2008): told apart with every common color blindness, and in print.
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F"]
-# Ten classes: no ten colours are safe for everybody, so that pictures of classes also carry digits.
+# Ten classes: no ten colors are safe for everybody, so that pictures of classes also carry digits.
 DIGIT_COLORS = (
     "#332288 #88CCEE #44AA99 #117733 #999933 #DDCC77 #CC6677 #882255 #AA4499 #7F7F7F".split()
 )
@@ -31,7 +31,7 @@ MARKERS = "osD^vP*X<>"
 
 
 def class_color(label: int) -> str:
-    r"""The colour of a class; repeats after ten."""
+    r"""The color of a class; repeats after ten."""
     return DIGIT_COLORS[label % len(DIGIT_COLORS)]
 
 
@@ -65,15 +65,15 @@ def image_rows(
     signed: bool | Collection[str] = False,
     scale: float = 0.75,
 ) -> Figure:
-    r"""Images in labelled rows, one kind a row, so that a column shows one thing in several versions.
+    r"""Images in labeled rows, one kind a row, so that a column shows one thing in several versions.
 
     Arguments:
         rows: name of a row → images, shape (n, pixels); the same n everywhere.
         shape: of one image, in pixels.
         title: of the figure.
         columns: names of the columns.
-        signed: whether to colour each image from its own −max (orange) over 0 (white) to +max (blue),
-            as weights need it, or the names of the rows to which this applies; grey values in [0, 1]
+        signed: whether to color each image from its own −max (orange) over 0 (white) to +max (blue),
+            as weights need it, or the names of the rows to which this applies; gray values in [0, 1]
             otherwise.
         scale: width of one image in inches.
     """
@@ -111,7 +111,7 @@ def image_grid(
     Arguments:
         images: shape (n, pixels).
         titles: one a picture.
-        signed: as in :func:`image_rows`; or the indices of the images to colour.
+        signed: as in :func:`image_rows`; or the indices of the images to color.
         shape, title, scale: as in :func:`image_rows`.
     """
     n_rows = -(-len(images) // n_columns)
@@ -156,13 +156,13 @@ def curves(
     log: bool = False,
     log_x: bool = False,
 ) -> None:
-    r"""Named lines with a marker each, so that they are told apart without colour.
+    r"""Named lines with a marker each, so that they are told apart without color.
 
     Arguments:
         lines: name → (x, y).
         x_label, y_label, title: of the axes.
         log: whether the y axis is logarithmic.
-        log_x: whether the x axis is; it is then labelled at the first line's points.
+        log_x: whether the x axis is; it is then labeled at the first line's points.
     """
     for (name, (x, y)), marker in zip(lines.items(), MARKERS, strict=False):
         ax.plot(x, y, marker=marker, markersize=4, label=name)
@@ -188,7 +188,7 @@ def scatter(
     y_label: str = "$z_2$",
     title: str = "",
 ) -> None:
-    r"""Codes in the plane, coloured by class, each class named at its median so that colour is not needed.
+    r"""Codes in the plane, colored by class, each class named at its median so that color is not needed.
 
     Arguments:
         z: codes, shape (n, 2).

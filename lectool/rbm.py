@@ -24,7 +24,7 @@ class RBM(nn.Module):
 
     with :math:`+ \tfrac12 \|h\|^2` added where the hidden units are real (``hidden="gaussian"``),
     and :math:`p(v, h) \propto e^{-E(v, h)}`. No unit is tied to another of its own layer, so each
-    layer is sampled in one step given the other. Values of ``v`` between 0 and 1, such as grey
+    layer is sampled in one step given the other. Values of ``v`` between 0 and 1, such as gray
     pixels, are read as probabilities of a unit being on.
 
     Randomness comes from torch's global generator: ``torch.manual_seed`` fixes it.

@@ -105,7 +105,7 @@ def blocks(source: str, where: str = "cell") -> list[tuple[int, int]]:
     r"""The solutions of a cell: numbers of the lines with their two markers, from 0.
 
     Raises:
-        MarkerError: if a marker is misspelt, unclosed, nested, behind code, encloses nothing, or is one of
+        MarkerError: if a marker is misspelled, unclosed, nested, behind code, encloses nothing, or is one of
             nbgrader's others.
     """
     found: list[tuple[int, int]] = []
@@ -148,7 +148,7 @@ def _complaint(text: str) -> str | None:
         )
     if meant and not text.startswith("#"):
         return f"{meant!r} must stand alone in its line"
-    return f"{text!r} is misspelt; {meant!r} is meant" if meant else None
+    return f"{text!r} is misspelled; {meant!r} is meant" if meant else None
 
 
 def _meant(text: str) -> str | None:

@@ -1,4 +1,4 @@
-r"""Autoencoders: the plain ones of chapter 02 and the regularised ones of chapter 03."""
+r"""Autoencoders: the plain ones of chapter 02 and the regularized ones of chapter 03."""
 
 from lectool.autoencoders.ladder import LadderNetwork, pick_labels
 from lectool.autoencoders.plain import (
@@ -11,7 +11,7 @@ from lectool.autoencoders.plain import (
     reconstruction_loss,
     unroll,
 )
-from lectool.autoencoders.regularised import (
+from lectool.autoencoders.regularized import (
     Contractive,
     Denoising,
     GatedAutoencoder,

@@ -17,7 +17,7 @@ def pick_labels(
     generator: torch.Generator | None = None,
     n_classes: int | None = None,
 ) -> Tensor:
-    r"""Indices of a few labelled samples, equally many of each class.
+    r"""Indices of a few labeled samples, equally many of each class.
 
     Arguments:
         y: labels 0 … K − 1, shape (n,), integers.
@@ -51,7 +51,7 @@ class LadderNetwork(nn.Module):
     r"""A classifier with a decoder beside it that cleans each of its layers, for few labels and much data.
 
     The encoder runs twice with the same weights: once clean, and once with noise N(0, σ²) added behind
-    every batch normalisation. The noisy run pays cross-entropy on the labelled rows. The decoder comes
+    every batch normalization. The noisy run pays cross-entropy on the labeled rows. The decoder comes
     down from the noisy top; on each layer it joins what it hears from above, u, with what the noisy run
     left there, :math:`\tilde z`, over a lateral connection,
 
@@ -99,7 +99,7 @@ class LadderNetwork(nn.Module):
         return self.gamma * z if layer == len(self.up) - 1 else F.relu(z)
 
     def clean(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        r"""Logits and each layer's normalised z."""
+        r"""Logits and each layer's normalized z."""
         h, zs = x, [x]
         for layer, (up, norm) in enumerate(zip(self.up, self.norm, strict=True)):
             zs.append(norm(up(h)))
@@ -128,12 +128,12 @@ class LadderNetwork(nn.Module):
                 u = _normalize(self.down[layer - 1](estimates[-1]))
         return estimates[::-1]
 
-    def loss(self, x: Tensor, x_labelled: Tensor, y: Tensor) -> dict[str, Tensor]:
+    def loss(self, x: Tensor, x_labeled: Tensor, y: Tensor) -> dict[str, Tensor]:
         r"""The terms ``loss``, ``supervised`` (nats a label) and ``denoising``.
 
         Arguments:
-            x: unlabelled samples, shape (n, d).
-            x_labelled, y: the few labelled ones, shapes (m, d) and (m,).
+            x: unlabeled samples, shape (n, d).
+            x_labeled, y: the few labeled ones, shapes (m, d) and (m,).
         """
         n_classes = len(self.gamma)
         found = torch.bincount(y, minlength=n_classes)
@@ -141,7 +141,7 @@ class LadderNetwork(nn.Module):
             raise ValueError(
                 f"labels a class are {found.tolist()}; expected at least one of each of {n_classes}"
             )
-        x = torch.cat([check.data(x_labelled, "x_labelled"), check.data(x)])
+        x = torch.cat([check.data(x_labeled, "x_labeled"), check.data(x)])
         logits, noisy = self.noisy(x)
         supervised = F.cross_entropy(logits[: len(y)], y)
         denoising = supervised.new_zeros(())

@@ -288,6 +288,6 @@ class ConvAutoencoder(Autoencoder):
         return (self.decoder(z) + 1) / 2
 
     def loss(self, x: Tensor) -> Tensor:
-        r"""Squared error in units of grey values, as everywhere in the book."""
+        r"""Squared error in units of gray values, as everywhere in the book."""
         check.data(x, width=784, low=0.0, high=1.0)
         return (self.reconstruct(x) - x).square().sum(1).mean()

@@ -155,7 +155,7 @@ def ppca(t: Trial, f: Callable) -> None:
             (abs(noise - 0.8**0.5) < 1e-3, "this is the standard deviation; sigma2 is a variance"),
             (
                 True,
-                "the covariance of the centred data, divided by n, has the variances as eigenvalues",
+                "the covariance of the centered data, divided by n, has the variances as eigenvalues",
             ),
         ],
     )
@@ -284,7 +284,7 @@ def decorrelate(t: Trial, f: Callable) -> None:
         t.run(f, A[order]),
         W[order],
         tol=1e-6,
-        mistake="one row after the other (QR, Gram–Schmidt) favours the first; the symmetric form is asked for",
+        mistake="one row after the other (QR, Gram–Schmidt) favors the first; the symmetric form is asked for",
     )
 
 

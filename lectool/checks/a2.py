@@ -41,10 +41,10 @@ def scalar(t: Trial, value: Any) -> float:
 
 def variance_images(t: Trial, f: Callable) -> None:
     n, b = 3000, 0.04
-    grey = torch.tensor([0.0, 0.5, 1.0, 1.0]).repeat(n, 1)
-    x = t.run(f, grey, b, t.rng(0), untouched="the grey images stay as they were")
+    gray = torch.tensor([0.0, 0.5, 1.0, 1.0]).repeat(n, 1)
+    x = t.run(f, gray, b, t.rng(0), untouched="the gray images stay as they were")
     t.shape("as many images and pixels as there were", x, n, 4)
-    again = t.run(f, grey, b, t.rng(0))
+    again = t.run(f, gray, b, t.rng(0))
     t.near(
         "the generator decides the numbers: the same again from the same start",
         again,
@@ -62,7 +62,7 @@ def variance_images(t: Trial, f: Callable) -> None:
     var = x.var(0)
     low, middle, high = (float(var[j]) for j in range(3))
     t.near(
-        "grey values 0, ½, 1 give the variances b, b + (1 − b)/4, 1; here 0.04, 0.28, 1",
+        "gray values 0, ½, 1 give the variances b, b + (1 − b)/4, 1; here 0.04, 0.28, 1",
         torch.tensor([low / 0.04, middle / 0.28, high]),
         1.0,
         tol=0.18,
@@ -71,7 +71,7 @@ def variance_images(t: Trial, f: Callable) -> None:
                 low < 0.01 and abs(middle - 0.28**2) < 0.04,
                 "the variance is used as a standard deviation",
             ),
-            (abs(middle - 0.52) < 0.08, "the grey value enters squared"),
+            (abs(middle - 0.52) < 0.08, "the gray value enters squared"),
             (
                 abs(high - 1.04) < 0.18 and abs(low - 0.04) < 0.02,
                 "the strokes have 1 − b more than the background",

@@ -194,29 +194,29 @@ def gradient_penalty(t: Trial, f: Callable) -> None:
 
 def mode_coverage(t: Trial, f: Callable) -> None:
     turn = 2 * math.pi * torch.arange(8, dtype=torch.float64) / 8
-    centres = 2 * torch.stack([turn.cos(), turn.sin()], 1)
+    centers = 2 * torch.stack([turn.cos(), turn.sin()], 1)
     samples = torch.cat(
         [
-            centres[:3],
-            centres[:1] + torch.tensor([0.0, 0.4]),
+            centers[:3],
+            centers[:1] + torch.tensor([0.0, 0.4]),
             torch.zeros(2, 2, dtype=torch.float64),
         ]
     )
-    answer = t.parts(t.run(f, samples, centres, 0.5), "n_modes", "share")
+    answer = t.parts(t.run(f, samples, centers, 0.5), "n_modes", "share")
     modes, share = (float(v) for v in answer)
     t.near(
-        "samples at three of eight centres cover 3 modes",
+        "samples at three of eight centers cover 3 modes",
         modes,
         3,
         tol=0,
         mistake=[
             (modes == 4, "a mode counts once, however many samples it has"),
-            (modes == 8, "every sample has a nearest centre; it covers it only within the radius"),
-            (True, "the number of different centres that have a sample within the radius"),
+            (modes == 8, "every sample has a nearest center; it covers it only within the radius"),
+            (True, "the number of different centers that have a sample within the radius"),
         ],
     )
     t.near(
-        "four of six samples are near a centre: a share of 0.667",
+        "four of six samples are near a center: a share of 0.667",
         share,
         2 / 3,
         tol=1e-6,
@@ -226,13 +226,13 @@ def mode_coverage(t: Trial, f: Callable) -> None:
                 abs(share - 0.375) < 1e-6,
                 "this is a share of the modes; a share of the samples is asked for",
             ),
-            (abs(share - 0.5) < 1e-6, "a share of the centres, or a radius that is too small"),
+            (abs(share - 0.5) < 1e-6, "a share of the centers, or a radius that is too small"),
         ],
     )
-    near = centres[:1] + torch.tensor([[0.6, 0.0]])
+    near = centers[:1] + torch.tensor([[0.6, 0.0]])
     t.near(
         "a sample at the distance 0.6 is outside of the radius 0.5",
-        float(t.run(f, near, centres, 0.5)[0]),
+        float(t.run(f, near, centers, 0.5)[0]),
         0,
         tol=0,
         mistake="the squared distance is compared with the radius",

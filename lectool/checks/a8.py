@@ -1,4 +1,4 @@
-r"""Assignment 8, normalising flows: a coupling layer, its inverse and its log-determinant."""
+r"""Assignment 8, normalizing flows: a coupling layer, its inverse and its log-determinant."""
 
 import math
 from collections.abc import Callable

@@ -28,7 +28,7 @@ FAMILIAR = {
     "does not require grad": "a detach() or torch.no_grad() cuts the gradient off",
     "expected scalar type": "float32 and float64 are mixed; new tensors take dtype and device of x",
     "same dtype": "float32 and float64 are mixed; new tensors take dtype and device of x",
-    "not defined": "the name is misspelt, or the cell that defines it has not been run",
+    "not defined": "the name is misspelled, or the cell that defines it has not been run",
     "positional argument": "the arguments of the function have changed; leave its first line as it was",
 }
 
@@ -65,7 +65,7 @@ class Line:
 
 @dataclass
 class Report:
-    r"""What a check found. ``str(report)`` is plain text; notebooks show the same with colours."""
+    r"""What a check found. ``str(report)`` is plain text; notebooks show the same with colors."""
 
     name: str
     lines: list[Line] = field(default_factory=list)
@@ -89,18 +89,18 @@ class Report:
     __str__ = __repr__ = text
 
     def _repr_html_(self) -> str:
-        colours = {
+        colors = {
             True: "#1a7f37",
             False: "#c9510c",
-        }  # on white and on black, also for the colour-blind
+        }  # on white and on black, also for the color-blind
         rows = []
         for line in self.lines:
             mark, *rest = line.text().split(" ", 1)
             first, _, likely = rest[0].partition("\n")
             hint = f"<br><em>{html.escape(likely.strip())}</em>" if likely else ""
-            colour = colours[line.passed]
+            color = colors[line.passed]
             rows.append(
-                f'<li style="list-style:none;margin:.15rem 0"><b style="color:{colour}">{mark}</b> '
+                f'<li style="list-style:none;margin:.15rem 0"><b style="color:{color}">{mark}</b> '
                 f"{html.escape(first)}{hint}</li>"
             )
         verdict = f'<p style="margin:.3rem 0"><b>{html.escape(self.verdict())}</b></p>'

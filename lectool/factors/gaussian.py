@@ -164,7 +164,7 @@ class FactorAnalysis(LinearGaussian):
     The data enter once, through the covariance C. An iteration then costs two products of C with a
     d × k matrix and k × k solves: no pass over the data, no SVD.
 
-    The start is PPCA of the standardised data. Noise variances are kept above a small share of their
+    The start is PPCA of the standardized data. Noise variances are kept above a small share of their
     feature's variance, below which the likelihood can grow without bound (a Heywood case); a warning
     tells where that bound is met.
 
@@ -496,7 +496,7 @@ class MixtureOfPPCA:
         loglike_, n_iter_: as in :class:`FactorAnalysis`.
 
     References:
-        Tipping & Bishop (1999), Mixtures of probabilistic principal component analysers.
+        Tipping & Bishop (1999), Mixtures of probabilistic principal component analyzers.
     """
 
     def __init__(

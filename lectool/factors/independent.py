@@ -14,7 +14,7 @@ from lectool.random import noise
 def kurtosis(y: Tensor) -> Tensor:
     r"""Excess kurtosis of each column, :math:`E[\tilde y^4] - 3` of the standardized variable.
 
-    For centred y of variance 1 it is the fourth cumulant, :math:`E[y^4] - 3 E[y^2]^2`. A Gaussian
+    For centered y of variance 1 it is the fourth cumulant, :math:`E[y^4] - 3 E[y^2]^2`. A Gaussian
     has 0, a uniform variable −1.2, a Laplacian 3.
 
     Arguments:

@@ -163,7 +163,7 @@ class VariationalNoise(nn.Module):
 
     Arguments:
         channels: of the images, ≥ 1; height and width even.
-        levels: grey values, to bring them to [0, 1] for the network.
+        levels: gray values, to bring them to [0, 1] for the network.
         n_hidden: channels within the networks.
         n_layers: couplings, ≥ 0; with none, each pixel has its own mean and scale.
 
@@ -197,7 +197,7 @@ class VariationalNoise(nn.Module):
 
 
 class Dequantized(nn.Module):
-    r"""A flow on images with whole grey values: noise fills the gaps between them.
+    r"""A flow on images with whole gray values: noise fills the gaps between them.
 
     With :math:`y = (x + u) / \text{levels}` and noise u in [0, 1), Jensen's inequality gives
 
@@ -205,7 +205,7 @@ class Dequantized(nn.Module):
 
     Arguments:
         flow: a density on images with pixels in [0, 1].
-        levels: grey values 0 … levels − 1.
+        levels: gray values 0 … levels − 1.
         noise: called with x, returns u and log q(u | x); uniform noise, with log q = 0, where ``None``.
 
     Raises:
@@ -253,6 +253,6 @@ class Dequantized(nn.Module):
     def sample(
         self, n: int, temperature: float = 1.0, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        r"""Images of whole grey values, shape (n, c, h, w)."""
+        r"""Images of whole gray values, shape (n, c, h, w)."""
         y = self.flow.sample(n, temperature, generator=generator)
         return (y * self.levels).floor().clamp(0, self.levels - 1)

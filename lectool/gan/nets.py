@@ -60,7 +60,7 @@ class MinibatchDiscrimination(nn.Module):
 class ReferenceBatchNorm(nn.Module):
     r"""Batch norm by the statistics of a fixed reference batch, the first ``n_reference`` rows of its input.
 
-    Samples do not depend on their neighbours in the batch. Works on (n, channels) and (n, channels, height, width).
+    Samples do not depend on their neighbors in the batch. Works on (n, channels) and (n, channels, height, width).
 
     Arguments:
         n_channels: c.
@@ -97,7 +97,7 @@ class ReferenceBatchNorm(nn.Module):
 class VirtualBatchNorm(ReferenceBatchNorm):
     r"""Batch norm by the statistics of the reference batch and of the sample itself, as one more row of it.
 
-    Still no sample depends on its neighbours, and none is measured by the reference alone, to which a
+    Still no sample depends on its neighbors, and none is measured by the reference alone, to which a
     generator can otherwise fit itself. The reference's own rows are normalized by the reference.
 
     References:

@@ -57,7 +57,7 @@ def _page(name: str, asked: list[dict[str, Any]]) -> str:
     except ImportError:
         return f'<div class="quiz">{_folded(asked)}</div>'
     place = "quiz" + "".join(c for c in name.title() if c.isalnum())
-    colours = {
+    colors = {
         "--jq-multiple-choice-bg": "#1f3a5f",
         "--jq-mc-button-bg": "#fafafa",
         "--jq-mc-button-border": "#8a8a8a",
@@ -74,7 +74,7 @@ def _page(name: str, asked: list[dict[str, Any]]) -> str:
     # formulas: it is told that there is none.
     return (
         f'<div class="quiz">{render_div(place, False, True, False, len(asked), 640, 10, "left")}</div>'
-        f"{build_styles(place, colours)}"
+        f"{build_styles(place, colors)}"
         f"<style>#{place} .Quiz {{font-size: 1.05rem}} #{place} .MCButton {{font-size: 0.95rem}}"
         f" #{place} .Answer {{grid-template-columns: 1fr !important}}"
         f" #{place} .Feedback {{color: inherit !important; font-size: 0.95rem}}"

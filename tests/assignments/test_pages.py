@@ -84,10 +84,10 @@ def test_solutions_unfold_or_are_not_there(site, browser, master_path):
         assert not block.is_visible()
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
     folds.first.locator("summary").click()
-    colours = folds.first.locator("pre").evaluate(
+    colors = folds.first.locator("pre").evaluate(
         "e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]"
     )
-    assert colours[0] != colours[1]
+    assert colors[0] != colors[1]
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 361
     page.close()

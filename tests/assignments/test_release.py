@@ -191,20 +191,23 @@ def test_private_cells_and_outputs_are_left_out():
 
 WITH_CHECK = "check('a1.x', half)"
 DAMAGES = {
-    "misspelt end": (FUNCTION.replace("END SOLUTION", "END SOLUTOIN"), "line 6: .* is misspelt"),
-    "misspelt begin": (
-        FUNCTION.replace("BEGIN SOLUTION", "BEGIN SOLUTIONS"),
-        "line 3: .* is misspelt",
+    "misspelled end": (
+        FUNCTION.replace("END SOLUTION", "END SOLUTOIN"),
+        "line 6: .* is misspelled",
     ),
-    "two signs": (FUNCTION.replace("### BEGIN", "## BEGIN"), "line 3: .* is misspelt"),
-    "no space": (FUNCTION.replace("### BEGIN", "###BEGIN"), "line 3: .* is misspelt"),
+    "misspelled begin": (
+        FUNCTION.replace("BEGIN SOLUTION", "BEGIN SOLUTIONS"),
+        "line 3: .* is misspelled",
+    ),
+    "two signs": (FUNCTION.replace("### BEGIN", "## BEGIN"), "line 3: .* is misspelled"),
+    "no space": (FUNCTION.replace("### BEGIN", "###BEGIN"), "line 3: .* is misspelled"),
     "small letters": (
         FUNCTION.replace("BEGIN SOLUTION", "begin solution"),
-        "line 3: .* is misspelt",
+        "line 3: .* is misspelled",
     ),
     "words behind": (
         FUNCTION.replace("BEGIN SOLUTION", "BEGIN SOLUTION 1"),
-        "line 3: .* is misspelt",
+        "line 3: .* is misspelled",
     ),
     "unclosed": (FUNCTION.replace("    ### END SOLUTION\n", ""), "line 3: .* is not closed"),
     "not opened": (FUNCTION.replace("    ### BEGIN SOLUTION\n", ""), "line 5: .* without"),
@@ -226,7 +229,7 @@ DAMAGES = {
     ),
     "stub outside": ("#~ answer = None\n" + FUNCTION, "line 1: a stub line"),
     "private below": ("x = 1\n### INSTRUCTOR ONLY\n" + FUNCTION, "line 2: .* first line"),
-    "private misspelt": ("### INSTRUCTORS ONLY\n" + FUNCTION, "line 1: .* is misspelt"),
+    "private misspelled": ("### INSTRUCTORS ONLY\n" + FUNCTION, "line 1: .* is misspelled"),
     "behind code": (
         FUNCTION.replace("    return result", "    return result  ### END SOLUTION"),
         "line 5: .* alone",
@@ -236,7 +239,7 @@ DAMAGES = {
         "line 8: .* is nbgrader's",
     ),
     "hidden tests, end": (FUNCTION + "\n### END HIDDEN TESTS", "line 8: .* is nbgrader's"),
-    "hidden tests, misspelt": (FUNCTION + "\n## begin hidden test", "line 8: .* is nbgrader's"),
+    "hidden tests, misspelled": (FUNCTION + "\n## begin hidden test", "line 8: .* is nbgrader's"),
     "hidden tests behind code": (
         FUNCTION + "\nx = 1  ### BEGIN HIDDEN TESTS",
         "line 8: .* is nbgrader's",

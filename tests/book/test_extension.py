@@ -30,9 +30,9 @@ PAGES = {
 }
 
 
-def png(width, height, colour="red"):
+def png(width, height, color="red"):
     buffer = io.BytesIO()
-    Image.new("RGB", (width, height), colour).save(buffer, "PNG")
+    Image.new("RGB", (width, height), color).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -46,7 +46,7 @@ def test_questions_can_be_read_in_both_modes_and_on_a_narrow_screen(open_page, q
     for theme in ("light", "dark"):
         page.evaluate("t => {document.documentElement.dataset.theme = t}", theme)
         question.locator("label.MCButton").first.click()
-        page.wait_for_timeout(1500)  # colours change slowly
+        page.wait_for_timeout(1500)  # colors change slowly
         parts = ".MultipleChoiceQn > div:first-child, label.MCButton span, .Feedback"
         for part in question.locator(parts).all():
             assert part.evaluate(CONTRAST) >= 4.5, f"{theme}: {part.inner_text()}"

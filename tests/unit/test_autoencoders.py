@@ -39,9 +39,9 @@ def test_bernoulli_loss_is_the_negative_log_likelihood_in_nats():
     torch.testing.assert_close(
         reconstruction_loss(a, x, "bernoulli"), -Bernoulli(logits=a).log_prob(x).sum(1).mean()
     )
-    grey, p = rand(5, 4, seed=2), a.sigmoid()
-    expected = -(grey * p.log() + (1 - grey) * (1 - p).log()).sum(1).mean()
-    torch.testing.assert_close(reconstruction_loss(a, grey, "bernoulli"), expected)
+    gray, p = rand(5, 4, seed=2), a.sigmoid()
+    expected = -(gray * p.log() + (1 - gray) * (1 - p).log()).sum(1).mean()
+    torch.testing.assert_close(reconstruction_loss(a, gray, "bernoulli"), expected)
     far = torch.full((1, 1), 200.0)  # where sigmoid is 1 to the last bit
     assert reconstruction_loss(far, torch.zeros(1, 1), "bernoulli").item() == pytest.approx(200)
 
@@ -360,7 +360,7 @@ def test_the_padding_of_the_slide_ends_at_16_by_16():
     assert shapes[5] == (1, 16, 16) and shapes[-1] == (256,)
 
 
-def test_conv_autoencoder_works_in_grey_values():
+def test_conv_autoencoder_works_in_gray_values():
     torch.manual_seed(0)
     model, x = ConvAutoencoder(), rand(3, 784).float()
     torch.testing.assert_close(model.encode(x), model.encoder(2 * x - 1))

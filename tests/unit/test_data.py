@@ -179,7 +179,7 @@ def test_digits_of_the_real_files(monkeypatch):
     assert d.x_train.min() == 0 and d.x_train.max() == 1
     assert d.x_train.mean().item() == pytest.approx(
         0.1307, abs=1e-4
-    )  # known to everybody who ever normalised them
+    )  # known to everybody who ever normalized them
     assert d.y_train[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert d.y_test.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
@@ -675,15 +675,15 @@ def test_documents_are_counts_with_categories():
     assert "generated corpus: 1,000 documents over 300 words in 8 categories" in str(d)
 
 
-def test_documents_of_a_category_share_words_and_neighbours_some():
+def test_documents_of_a_category_share_words_and_neighbors_some():
     d = data.documents(n_train=3000, n_test=1, n_words=500)
     share = d.x_train / d.x_train.sum(1, keepdim=True)
     mean = torch.stack([share[d.y_train == c].mean(0) for c in range(8)])
     mean = mean - mean.mean(0)
     close = torch.nn.functional.cosine_similarity(mean[:, None], mean[None], dim=2)
-    neighbours = torch.tensor([close[c, (c + 1) % 8] for c in range(8)]).mean()
+    neighbors = torch.tensor([close[c, (c + 1) % 8] for c in range(8)]).mean()
     strangers = torch.tensor([close[c, (c + 4) % 8] for c in range(8)]).mean()
-    assert neighbours > strangers + 0.1
+    assert neighbors > strangers + 0.1
     found = ((d.x_train / d.x_train.norm(dim=1, keepdim=True)) @ mean.T).argmax(1)
     assert (found == d.y_train).double().mean() > 0.7  # words tell the category
 
@@ -752,8 +752,8 @@ def test_patches_are_cut_out_of_the_photographs(monkeypatch):
     monkeypatch.setattr(sklearn.datasets, "load_sample_images", lambda: photographs)
     x = data.patches(200, size=9)
     assert x.shape == (200, 81) and x.dtype == torch.float32 and x.min() >= 0 and x.max() <= 1
-    grey = [torch.as_tensor(i.copy()).float().mean(2) / 255 for i in photographs.images]
-    windows = [g.unfold(0, 9, 1).unfold(1, 9, 1) for g in grey]
+    gray = [torch.as_tensor(i.copy()).float().mean(2) / 255 for i in photographs.images]
+    windows = [g.unfold(0, 9, 1).unfold(1, 9, 1) for g in gray]
     pictures = set()
     for patch in x[:6].reshape(-1, 9, 9):
         hits = [((w[..., 0, 0] - patch[0, 0]).abs() < 1e-6).nonzero() for w in windows]

@@ -559,7 +559,7 @@ def test_split_sends_only_the_first_half_on():
     torch.testing.assert_close(log_det, Logit(0.1).inverse(x[:, :2])[1])
 
 
-def grey(n, levels=4, seed=0):
+def gray(n, levels=4, seed=0):
     rng = torch.Generator().manual_seed(seed)
     return torch.randint(levels, (n, 1, 4, 4), generator=rng).float()
 
@@ -569,7 +569,7 @@ def test_dequantised_bound_is_below_the_true_probability():
     torch.manual_seed(0)
     flow = flows.glow((1, 4, 4), n_scales=1, n_steps=1, n_hidden=4)
     model = Dequantized(flow, 2)
-    x = grey(1, 2)
+    x = gray(1, 2)
     y = (x + torch.rand(4000, 1, 4, 4)) / 2
     with torch.no_grad():
         exact = flow.log_prob(y).logsumexp(0) - math.log(4000) - 16 * math.log(2)
@@ -581,7 +581,7 @@ def test_learned_noise_is_paid_for_by_its_own_density():
     """The estimate is log p(y) − log q(u | x) − d log levels, for the very noise that was drawn."""
     torch.manual_seed(0)
     model = Dequantized(flows.glow((1, 4, 4), n_steps=1, n_hidden=4), 4, VariationalNoise(1, 4, 4))
-    x = grey(5)
+    x = gray(5)
     torch.manual_seed(1)
     found = model.log_prob(x)
     torch.manual_seed(1)
@@ -613,7 +613,7 @@ def test_uniform_dequantisation_of_a_uniform_density_is_exact():
             return x.new_zeros(len(x))
 
     model = Dequantized(Uniform([Logit()], (1, 4, 4)), 4)
-    torch.testing.assert_close(model.bits(grey(3)), torch.full((3,), 2.0))  # log2 of 4 levels
+    torch.testing.assert_close(model.bits(gray(3)), torch.full((3,), 2.0))  # log2 of 4 levels
 
 
 def test_variational_noise_has_the_density_that_it_reports():
@@ -622,7 +622,7 @@ def test_variational_noise_has_the_density_that_it_reports():
     noise = VariationalNoise(1, 4, n_hidden=4, n_layers=0)
     with torch.no_grad():
         noise.start[-1].bias.normal_(0, 0.3)
-    x = grey(1).expand(20000, -1, -1, -1)[:, :, :2, :2]
+    x = gray(1).expand(20000, -1, -1, -1)[:, :, :2, :2]
     with torch.no_grad():
         u, log_q = noise(x)
     assert 0 < u.min() and u.max() < 1
@@ -641,7 +641,7 @@ def test_variational_noise_has_the_density_that_it_reports():
 
 def test_dequantised_samples_are_whole_and_training_helps():
     torch.manual_seed(0)
-    x = (grey(64, 4) > 1).float() * 3
+    x = (gray(64, 4) > 1).float() * 3
     model = Dequantized(flows.glow((1, 4, 4), n_steps=1, n_hidden=8), 4, VariationalNoise(1, 4, 4))
     model.loss(x)  # sets actnorm
     before = model.bits(x).mean().item()

@@ -115,8 +115,8 @@ def test_no_other_subspace_loses_less(seed):
     other = torch.linalg.qr(
         torch.randn(6, 2, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
     ).Q
-    centred = x - x.mean(0)
-    assert reconstruction_error(centred, centred @ other @ other.T) >= best
+    centered = x - x.mean(0)
+    assert reconstruction_error(centered, centered @ other @ other.T) >= best
 
 
 def test_the_solvers_agree_also_on_many_rows():
@@ -247,19 +247,19 @@ def test_eps_is_added_to_each_eigenvalue(method):
 
 def test_zca_is_symmetric_and_the_nearest_of_all_rotations():
     x = correlated(300, 5)
-    model, centred = Whitening("zca", eps=0).fit(x), x - x.mean(0)
+    model, centered = Whitening("zca", eps=0).fit(x), x - x.mean(0)
     torch.testing.assert_close(model.whitener_, model.whitener_.T)
     z = model.transform(x)
-    nearest = (z - centred).square().sum()
+    nearest = (z - centered).square().sum()
     rng = torch.Generator().manual_seed(0)
     turns = [
         torch.linalg.qr(torch.randn(5, 5, generator=rng, dtype=torch.float64)).Q for _ in range(100)
     ]
     turns += [torch.matrix_exp(0.01 * (a - a.T)) for a in turns[:20]]  # also those close by
     for turn in turns:
-        assert (z @ turn.T - centred).square().sum() > nearest
+        assert (z @ turn.T - centered).square().sum() > nearest
     flat = Whitening("pca", eps=0).fit(x).transform(x)
-    assert (flat - centred).square().sum() > nearest
+    assert (flat - centered).square().sum() > nearest
 
 
 def test_pca_whitening_is_the_scaled_code():
@@ -362,11 +362,11 @@ def test_alternating_least_squares_rejects_k(k):
         alternating_least_squares(correlated(9, 6), k)
 
 
-# ---------------------------------------------------------------------------------------- quantisation
+# ---------------------------------------------------------------------------------------- quantization
 
 
 def uniform_error(step: float, bits: int) -> float:
-    """Exact mean squared error of a uniform quantiser of 2**bits cells, by integrating the Gaussian."""
+    """Exact mean squared error of a uniform quantizer of 2**bits cells, by integrating the Gaussian."""
     edges = step * np.arange(-(2 ** (bits - 1)) + 1, 2 ** (bits - 1))
     low, high = np.append(-np.inf, edges), np.append(edges, np.inf)
     middle = step * (np.arange(-(2 ** (bits - 1)), 2 ** (bits - 1)) + 0.5)
@@ -390,7 +390,7 @@ def test_the_table_of_max_1960():
 
 
 @pytest.mark.parametrize("bits", range(1, 11))
-def test_each_entry_is_the_best_uniform_quantiser(bits):
+def test_each_entry_is_the_best_uniform_quantizer(bits):
     steps, errors = (t[bits].item() for t in pca.quantizer_table())
     exact = uniform_error(steps, bits)
     assert errors == pytest.approx(exact, rel=0.01)

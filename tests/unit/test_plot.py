@@ -38,7 +38,7 @@ def test_image_rows_put_one_kind_in_a_row_and_name_it():
         torch.testing.assert_close(torch.as_tensor(image.data), expected.reshape(5, 4))
     assert {ax.images[0].get_clim() for ax in axes} == {
         (0, 1)
-    }  # grey means the same in all of them
+    }  # gray means the same in all of them
     assert all(len(ax.get_xticks()) == len(ax.get_yticks()) == 0 for ax in axes)
 
 
@@ -65,7 +65,7 @@ def test_image_grid_leaves_the_rest_empty():
     )
 
 
-def test_curves_are_told_apart_without_colour(ax):
+def test_curves_are_told_apart_without_color(ax):
     plot.curves(
         ax,
         {"one": ([1, 2], [3, 4]), "two": ([1, 2], [5, 6])},
@@ -91,7 +91,7 @@ def test_one_curve_needs_no_legend(ax):
 
 
 @pytest.mark.parametrize("classes", [[0, 1, 2], list(range(10)), [3, 5], [0], [7]])
-def test_scatter_names_each_class_in_its_own_colour(ax, classes):
+def test_scatter_names_each_class_in_its_own_color(ax, classes):
     z = torch.cat([torch.randn(20, 2) + 10 * c for c in classes])
     y = torch.tensor(classes).repeat_interleave(20)
     plot.scatter(ax, z, y, title="T", x_label="X")
@@ -119,7 +119,7 @@ def test_scatter_with_names(ax):
     assert [t.get_text() for t in ax.texts] == ["sun", "rain", "snow"]
 
 
-def test_colours_are_of_one_palette():
+def test_colors_are_of_one_palette():
     assert len(set(plot.COLORS)) == 8 and len(set(plot.DIGIT_COLORS)) == 10
     assert plot.class_color(3) == plot.class_color(13)
     plot.style()

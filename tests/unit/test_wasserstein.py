@@ -81,7 +81,7 @@ def test_wasserstein_rejects(arguments, words):
         wasserstein_1d(*arguments)
 
 
-# --------------------------------------------------------------------------------- linear programmes
+# --------------------------------------------------------------------------------- linear programs
 
 
 @FEW

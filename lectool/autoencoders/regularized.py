@@ -198,7 +198,7 @@ def jacobian_norm(encode: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     r""":math:`\lVert J \rVert_F^2` of any encoder by automatic differentiation, one number a sample.
 
     Arguments:
-        encode: from (n, d) to (n, k), each row by itself (no batch normalisation in training mode).
+        encode: from (n, d) to (n, k), each row by itself (no batch normalization in training mode).
         x: shape (n, d).
 
     Returns:

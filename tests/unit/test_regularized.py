@@ -1,4 +1,4 @@
-"""Regularised autoencoders against autograd, closed forms, numerical integration and scikit-learn."""
+"""Regularized autoencoders against autograd, closed forms, numerical integration and scikit-learn."""
 
 import math
 
@@ -450,8 +450,8 @@ def test_a_stack_can_be_trained_by_denoising():
 
 def blobs(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     y = torch.arange(n) % 3
-    centres = 3 * torch.eye(3, 6)
-    return centres[y] + 0.5 * torch.randn(n, 6, generator=rng(seed)), y
+    centers = 3 * torch.eye(3, 6)
+    return centers[y] + 0.5 * torch.randn(n, 6, generator=rng(seed)), y
 
 
 def test_picked_labels_are_balanced_and_repeatable():
@@ -530,7 +530,7 @@ def test_loss_sums_weighted_layers():
     torch.manual_seed(0)
     net = LadderNetwork([6, 5, 3], weights=[1.0, 0, 0])
     torch.manual_seed(1)
-    logits, noisy = net.noisy(x)  # the labelled rows stand first
+    logits, noisy = net.noisy(x)  # the labeled rows stand first
     expected = nn.functional.cross_entropy(logits[:9], y[:9])
     torch.testing.assert_close(whole["supervised"], expected)
     torch.testing.assert_close(parts[0], (net.clean_up(logits, noisy)[0] - x).square().mean())
