@@ -4,7 +4,7 @@ Each guard takes arguments by name, ``positive(lam=lam, rho=rho)``, and complain
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ __all__ = [
     "positive",
     "same_kind",
     "shape",
+    "sizes",
 ]
 
 
@@ -96,6 +97,16 @@ def lengths(**values: Any) -> None:
     if len({len(value) for value in values.values()}) > 1:
         said = ", ".join(f"{name} has {len(value)}" for name, value in values.items())
         raise ValueError(f"{said} rows; expected equally many")
+
+
+def sizes(sizes: Sequence[int]) -> None:
+    r"""Widths of a network's layers, from its input to its output.
+
+    Raises:
+        ValueError: if there are fewer than two or one is below 1.
+    """
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise ValueError(f"sizes are {list(sizes)}; expected two or more numbers, each at least 1")
 
 
 def shape(*sizes: int | str, **tensors: Tensor) -> None:

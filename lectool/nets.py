@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lectool import check
+
 __all__ = ["bernoulli_cross_entropy", "count_parameters", "init_he", "init_small", "mlp"]
 
 
@@ -38,8 +40,7 @@ def mlp(
     Example:
         >>> encoder = mlp([784, 256, 32])
     """
-    if len(sizes) < 2 or min(sizes) < 1:
-        raise ValueError(f"sizes are {list(sizes)}; expected at least two numbers, each at least 1")
+    check.sizes(sizes)
     layers: list[nn.Module] = []
     for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
         layers += [nn.Linear(n_in, n_out), activation()]

@@ -8,7 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["bernoulli", "generator", "integers", "noise", "seed", "shifted", "uniform"]
+__all__ = [
+    "bernoulli",
+    "generator",
+    "integers",
+    "noise",
+    "permutation",
+    "seed",
+    "shifted",
+    "uniform",
+]
 
 
 def shifted(seed: int) -> int:
@@ -69,6 +78,14 @@ def integers(
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     source = device if generator is None else generator.device
     return torch.randint(high, shape, device=source, generator=generator).to(device)
+
+
+def permutation(
+    n: int, device: torch.device | str = "cpu", generator: torch.Generator | None = None
+) -> Tensor:
+    r"""The numbers 0 … n − 1 in random order, int64; ``generator`` as in :func:`noise`."""
+    source = device if generator is None else generator.device
+    return torch.randperm(n, device=source, generator=generator).to(device)
 
 
 def _draw(

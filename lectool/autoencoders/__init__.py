@@ -1,5 +1,12 @@
 r"""Autoencoders: the plain ones of chapter 02 and the regularized ones of chapter 03."""
 
+from lectool.autoencoders.contractive import (
+    Contractive,
+    hutchinson_norm,
+    jacobian_norm,
+    sigmoid_jacobian_norm,
+)
+from lectool.autoencoders.denoising import Denoising, GatedAutoencoder, corrupt
 from lectool.autoencoders.ladder import LadderNetwork, pick_labels
 from lectool.autoencoders.plain import (
     Autoencoder,
@@ -11,19 +18,8 @@ from lectool.autoencoders.plain import (
     reconstruction_loss,
     unroll,
 )
-from lectool.autoencoders.regularized import (
-    Contractive,
-    Denoising,
-    GatedAutoencoder,
-    PredictiveSparseDecomposition,
-    VarianceAutoencoder,
-    corrupt,
-    hutchinson_norm,
-    jacobian_norm,
-    mixture_denoiser,
-    mixture_score,
-    sigmoid_jacobian_norm,
-)
+from lectool.autoencoders.predictive import PredictiveSparseDecomposition
+from lectool.autoencoders.variance import VarianceAutoencoder
 
 __all__ = [
     "Autoencoder",
@@ -41,8 +37,6 @@ __all__ = [
     "greedy_layers",
     "hutchinson_norm",
     "jacobian_norm",
-    "mixture_denoiser",
-    "mixture_score",
     "pick_labels",
     "reconstruction_loss",
     "sigmoid_jacobian_norm",

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lectool import check
+from lectool import check, random
 
 __all__ = ["LadderNetwork", "pick_labels"]
 
@@ -31,11 +31,9 @@ def pick_labels(
     Raises:
         ValueError: if a class has fewer samples than asked for; the message names it.
     """
-    if per_class < 1 or y.ndim != 1 or len(y) == 0:
-        raise ValueError(
-            f"per_class is {per_class}, y has shape {tuple(y.shape)}; expected ≥ 1 and (n,), n ≥ 1"
-        )
-    order = torch.randperm(len(y), generator=generator)
+    check.at_least(1, per_class=per_class)
+    check.shape("n", y=y)
+    order = random.permutation(len(y), y.device, generator)
     picked = []
     for label in range(int(y.max()) + 1 if n_classes is None else n_classes):
         rows = order[y[order] == label]
@@ -77,13 +75,11 @@ class LadderNetwork(nn.Module):
         self, sizes: Sequence[int], *, noise: float = 0.3, weights: Sequence[float] | None = None
     ):
         super().__init__()
-        if len(sizes) < 2 or min(sizes) < 1:
-            raise ValueError(f"sizes are {list(sizes)}; expected two or more, each ≥ 1")
-        if not 0 < noise < float("inf"):
-            raise ValueError(f"noise is {noise}; expected a finite number > 0")
+        check.sizes(sizes)
+        check.positive(noise=noise)
         weights = [1000.0, 10.0] + [0.1] * (len(sizes) - 2) if weights is None else list(weights)
-        if len(weights) != len(sizes) or min(weights) < 0:
-            raise ValueError(f"weights are {weights}; expected {len(sizes)} numbers ≥ 0")
+        check.lengths(weights=weights, sizes=sizes)
+        check.non_negative(weights=min(weights))
         self.noise, self.weights = noise, weights
         pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
         self.up = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairs)
@@ -108,24 +104,24 @@ class LadderNetwork(nn.Module):
 
     def noisy(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         r"""Logits and each layer's noisy z."""
-        zs = [x + self.noise * torch.randn_like(x)]
+        zs = [x + self.noise * random.noise(x.shape, x)]
         h = zs[0]
         for layer, up in enumerate(self.up):
-            z = _normalize(up(h))
-            zs.append(z + self.noise * torch.randn_like(z))
+            z = normalize(up(h))
+            zs.append(z + self.noise * random.noise(z.shape, z))
             h = self.activate(layer, zs[-1])
         return h, zs
 
     def clean_up(self, logits: Tensor, zs: list[Tensor]) -> list[Tensor]:
         r"""The decoder: an estimate of each clean z, from the input's up."""
-        u, estimates = _normalize(logits.softmax(1)), []
+        u, estimates = normalize(logits.softmax(1)), []
         for layer in range(len(zs) - 1, -1, -1):
             a = self.lateral[layer]
             m = a[0] * torch.sigmoid(a[1] * u + a[2]) + a[3] * u + a[4]
             v = a[5] * torch.sigmoid(a[6] * u + a[7]) + a[8] * u + a[9]
             estimates.append((zs[layer] - m) * v + m)
             if layer:
-                u = _normalize(self.down[layer - 1](estimates[-1]))
+                u = normalize(self.down[layer - 1](estimates[-1]))
         return estimates[::-1]
 
     def loss(self, x: Tensor, x_labeled: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -157,5 +153,6 @@ class LadderNetwork(nn.Module):
         return self.clean(x)[0].argmax(1)
 
 
-def _normalize(a: Tensor) -> Tensor:
+def normalize(a: Tensor) -> Tensor:
+    r"""Each unit less its mean and divided by its standard deviation in the batch, shape (n, d)."""
     return F.batch_norm(a, None, None, training=True)

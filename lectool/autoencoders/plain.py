@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lectool import check
-from lectool.nets import mlp
+from lectool.nets import bernoulli_cross_entropy, mlp
 
 __all__ = [
     "Autoencoder",
@@ -20,7 +20,12 @@ __all__ = [
     "unroll",
 ]
 
-LIKELIHOODS = ("gaussian", "bernoulli", "multinomial")
+# What turns a decoder's output into a reconstruction, and the range that the data must keep to.
+LIKELIHOODS = {
+    "gaussian": (lambda a: a, None, None),
+    "bernoulli": (torch.sigmoid, 0.0, 1.0),
+    "multinomial": (lambda a: a.softmax(1), 0.0, None),
+}
 
 
 def reconstruction_loss(a: Tensor, x: Tensor, likelihood: str) -> Tensor:
@@ -37,64 +42,73 @@ def reconstruction_loss(a: Tensor, x: Tensor, likelihood: str) -> Tensor:
     Raises:
         ValueError: if ``likelihood`` is unknown.
     """
+    check.one_of(LIKELIHOODS, likelihood=likelihood)
     if likelihood == "gaussian":
         return (a - x).square().sum(1).mean()
     if likelihood == "bernoulli":
-        return F.binary_cross_entropy_with_logits(a, x, reduction="sum") / len(x)
-    if likelihood == "multinomial":
-        return -((x * a.log_softmax(1)).sum(1) / x.sum(1).clamp(min=1)).mean()
-    raise ValueError(f"likelihood is {likelihood!r}; it can be one of {', '.join(LIKELIHOODS)}")
+        return bernoulli_cross_entropy(a, x).mean()
+    return -((x * a.log_softmax(1)).sum(1) / x.sum(1).clamp(min=1)).mean()
 
 
-class Autoencoder(nn.Module):
+class Copier(nn.Module):
+    r"""What every autoencoder does with its ``encode``, its ``decoder`` and its ``likelihood``.
+
+    Raises:
+        ValueError: if the likelihood is unknown; when trained, if Bernoulli data leave [0, 1] or counts
+            are negative.
+    """
+
+    def __init__(self, likelihood: str):
+        super().__init__()
+        check.one_of(LIKELIHOODS, likelihood=likelihood)
+        self.likelihood = likelihood
+
+    def decode(self, z: Tensor) -> Tensor:
+        r"""Reconstructions: means, probabilities or word frequencies, shape (n, d)."""
+        squash, _, _ = LIKELIHOODS[self.likelihood]
+        return squash(self.decoder(z))
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        r"""``decode(encode(x))``."""
+        return self.decode(self.encode(x))
+
+    def outputs(self, x: Tensor) -> Tensor:
+        r"""What the reconstruction loss compares with the data: the decoder's output before any squashing."""
+        return self.decoder(self.encode(x))
+
+    def loss(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        r"""The reconstruction loss of a batch.
+
+        Arguments:
+            x: what is to be rebuilt, shape (n, d).
+            given: what the encoder sees in its place, such as a damaged copy; x itself where ``None``.
+        """
+        _, low, high = LIKELIHOODS[self.likelihood]
+        check.data(x, low=low, high=high)
+        return reconstruction_loss(self.outputs(x if given is None else given), x, self.likelihood)
+
+
+class Autoencoder(Copier):
     r"""Any encoder and any decoder, trained to copy.
 
     Arguments:
         encoder: from samples, shape (n, d), to codes, shape (n, k).
         decoder: from codes back, without the last squashing: that belongs to the likelihood.
         likelihood: as in :func:`reconstruction_loss`.
-
-    Raises:
-        ValueError: if ``likelihood`` is unknown; when trained, if Bernoulli data leave [0, 1] or counts
-            are negative.
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, *, likelihood: str = "bernoulli"):
-        super().__init__()
-        if likelihood not in LIKELIHOODS:
-            raise ValueError(
-                f"likelihood is {likelihood!r}; it can be one of {', '.join(LIKELIHOODS)}"
-            )
-        self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
+        super().__init__(likelihood)
+        self.encoder, self.decoder = encoder, decoder
 
     def encode(self, x: Tensor) -> Tensor:
         r"""Codes z, shape (n, k). Counts are divided by their sum first: a document's length is no content."""
-        return self.encoder(
-            x / x.sum(1, keepdim=True).clamp(min=1) if self.likelihood == "multinomial" else x
-        )
-
-    def decode(self, z: Tensor) -> Tensor:
-        r"""Reconstructions: means, probabilities or word frequencies, shape (n, d)."""
-        a = self.decoder(z)
-        squash = {
-            "gaussian": lambda a: a,
-            "bernoulli": torch.sigmoid,
-            "multinomial": lambda a: a.softmax(1),
-        }
-        return squash[self.likelihood](a)
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        r"""``decode(encode(x))``."""
-        return self.decode(self.encode(x))
-
-    def loss(self, x: Tensor) -> Tensor:
-        r"""The reconstruction loss of a batch, shape (n, d)."""
-        low = None if self.likelihood == "gaussian" else 0.0
-        check.data(x, low=low, high=1.0 if self.likelihood == "bernoulli" else None)
-        return reconstruction_loss(self.decoder(self.encode(x)), x, self.likelihood)
+        if self.likelihood == "multinomial":
+            x = x / x.sum(1, keepdim=True).clamp(min=1)
+        return self.encoder(x)
 
 
-class SigmoidAutoencoder(nn.Module):
+class SigmoidAutoencoder(Copier):
     r"""One hidden layer of sigmoid units: :math:`h = \sigma(W x + b)`, :math:`a = W^* h + c`.
 
     The parameters have the shapes and names of an RBM's, so that either can start a deep autoencoder.
@@ -119,34 +133,23 @@ class SigmoidAutoencoder(nn.Module):
         likelihood: str = "bernoulli",
         linear_code: bool = False,
     ):
-        super().__init__()
-        if min(d, k) < 1 or likelihood not in LIKELIHOODS[:2]:
-            raise ValueError(
-                f"d, k, likelihood are {d}, {k}, {likelihood!r}; expected ≥ 1, ≥ 1, one of {LIKELIHOODS[:2]}"
-            )
-        self.likelihood, self.linear_code = likelihood, linear_code
+        check.at_least(1, d=d, k=k)
+        check.one_of(("bernoulli", "gaussian"), likelihood=likelihood)
+        super().__init__(likelihood)
+        self.linear_code = linear_code
         self.W = nn.Parameter(nn.init.xavier_uniform_(torch.empty(k, d)))
         self.W_star = None if tied else nn.Parameter(nn.init.xavier_uniform_(torch.empty(d, k)))
         self.b = nn.Parameter(torch.zeros(k))
         self.c = nn.Parameter(torch.zeros(d))
 
     def encode(self, x: Tensor) -> Tensor:
+        r"""Hidden units h, shape (n, k)."""
         a = F.linear(x, self.W, self.b)
         return a if self.linear_code else torch.sigmoid(a)
 
     def decoder(self, h: Tensor) -> Tensor:
+        r"""The output a before any squashing, shape (n, d)."""
         return F.linear(h, self.W.T if self.W_star is None else self.W_star, self.c)
-
-    def decode(self, h: Tensor) -> Tensor:
-        a = self.decoder(h)
-        return torch.sigmoid(a) if self.likelihood == "bernoulli" else a
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        return self.decode(self.encode(x))
-
-    def loss(self, x: Tensor) -> Tensor:
-        check.data(x, low=0.0, high=1.0) if self.likelihood == "bernoulli" else check.data(x)
-        return reconstruction_loss(self.decoder(self.encode(x)), x, self.likelihood)
 
 
 def gradient_parts(model: SigmoidAutoencoder, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -287,7 +290,11 @@ class ConvAutoencoder(Autoencoder):
         r"""Images in [0, 1], shape (n, 784), of codes, shape (n, 32)."""
         return (self.decoder(z) + 1) / 2
 
-    def loss(self, x: Tensor) -> Tensor:
-        r"""Squared error in units of gray values, as everywhere in the book."""
+    def outputs(self, x: Tensor) -> Tensor:
+        r"""The images themselves: the squared error is in units of gray values, as everywhere in the book."""
+        return self.decode(self.encode(x))
+
+    def loss(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        r"""The reconstruction loss of images in [0, 1], shape (n, 784); ``given`` as in an :class:`Autoencoder`."""
         check.data(x, width=784, low=0.0, high=1.0)
-        return (self.reconstruct(x) - x).square().sum(1).mean()
+        return super().loss(x, given)

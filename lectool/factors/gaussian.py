@@ -112,7 +112,7 @@ class LinearGaussian:
         return log_density(x - self.mean_, self.W_, self.noise_variance_)
 
     def score(self, x: Tensor) -> float:
-        r"""Mean log-density in nats per sample."""
+        r"""Mean log-density in nats a sample."""
         return self.score_samples(x).double().mean().item()
 
     def sample(self, n: int = 1, *, generator: torch.Generator | None = None) -> Tensor:
@@ -171,12 +171,12 @@ class FactorAnalysis(LinearGaussian):
     Arguments:
         n_components: k, fewer than the features and than n − 1.
         max_iter: EM iterations at most, each of two M-steps and a guess at where they lead.
-        tol: stops where the log-likelihood grows by less, in nats per sample.
+        tol: stops where the log-likelihood grows by less, in nats a sample.
         min_noise: the smallest share of a feature's variance that may be noise, in (0, 1).
 
     Attributes:
         mean_, W_, noise_variance_: see :class:`LinearGaussian`.
-        loglike_: mean log-likelihood before each iteration and after the last, nats per sample.
+        loglike_: mean log-likelihood before each iteration and after the last, nats a sample.
         n_iter_: iterations done.
 
     References:
@@ -579,7 +579,7 @@ class MixtureOfPPCA:
         return self.of(x).logsumexp(1)
 
     def score(self, x: Tensor) -> float:
-        r"""Mean log-density in nats per sample."""
+        r"""Mean log-density in nats a sample."""
         return self.score_samples(x).double().mean().item()
 
     def predict_proba(self, x: Tensor) -> Tensor:

@@ -124,10 +124,7 @@ class TangentMLP(nn.Module):
 
     def __init__(self, sizes: Sequence[int]):
         super().__init__()
-        if len(sizes) < 2 or min(sizes) < 1:
-            raise ValueError(
-                f"sizes are {list(sizes)}; expected at least two numbers, each at least 1"
-            )
+        check.sizes(sizes)
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:]))
 
     def weights(self) -> list[Tensor]:

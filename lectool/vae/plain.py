@@ -83,8 +83,7 @@ class VAE(nn.Module):
             >>> vae = VAE.mlp([784, 400, 20])
         """
         check.at_least(0, n_conditions=n_conditions)
-        if len(sizes) < 2 or min(sizes) < 1:
-            raise ValueError(f"sizes are {list(sizes)}; expected two or more numbers ≥ 1")
+        check.sizes(sizes)
         likelihood, posterior = _likelihood(likelihood), _posterior(posterior)
         d, *hidden, k = sizes
         down = [d + n_conditions, *hidden, posterior.n_outputs(k)]

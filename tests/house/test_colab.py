@@ -12,7 +12,7 @@ import pytest
 from environment import ROOT, files, variables
 from packaging.requirements import Requirement
 
-# The oldest versions that the book promises to work with there, and what the image held a year later.
+# The oldest versions that the book promises to work with there, and what the image held in later Augusts.
 IMAGES = {
     "oldest": {
         "python": "3.11",
@@ -20,7 +20,9 @@ IMAGES = {
         "numpy": "1.26.4",
         "matplotlib": "3.8.0",
         "ipywidgets": "7.7.1",
+        "ipython": "7.34.0",
         "scikit-learn": "1.5.2",
+        "scipy": "1.13.1",
         "networkx": "3.4.2",
         "tqdm": "4.66.6",
         "pooch": "1.8.2",
@@ -32,10 +34,26 @@ IMAGES = {
         "numpy": "2.0.2",
         "matplotlib": "3.10.0",
         "ipywidgets": "7.7.1",
+        "ipython": "7.34.0",
         "scikit-learn": "1.6.1",
+        "scipy": "1.16.1",
         "networkx": "3.5",
         "tqdm": "4.67.1",
         "pooch": "1.8.2",
+        "pillow": "11.3.0",
+    },
+    "2026": {
+        "python": "3.13",
+        "torch": "2.11.0",
+        "numpy": "2.1.3",
+        "matplotlib": "3.10.0",
+        "ipywidgets": "7.7.1",
+        "ipython": "7.34.0",
+        "scikit-learn": "1.6.1",
+        "scipy": "1.16.3",
+        "networkx": "3.6.1",
+        "tqdm": "4.67.1",
+        "pooch": "1.9.0",
         "pillow": "11.3.0",
     },
 }

@@ -1,5 +1,6 @@
 """What is installed: lectool alone for readers, exact pins for whoever builds the book."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def test_every_pin_is_exact():
         assert re.fullmatch(r"==[0-9][0-9a-z.]*", str(pin.specifier)), pin
 
 
-@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
 def test_each_package_is_pinned_once_for_each_python(python):
     held = [
         pin.name.lower()
@@ -113,3 +114,35 @@ def test_the_formatter_is_nowhere_switched_off():
     code = [path for path in files() if path.suffix in (".py", ".ipynb")]
     assert code
     assert not [path for path in code if "fmt: " + "skip" in path.read_text("utf8")]
+
+
+NAMES = {
+    "sklearn": "scikit-learn",
+    "PIL": "pillow",
+    "IPython": "ipython",
+    "jupyter_client": "jupyter-client",
+}
+OPTIONAL = {"jupyterquiz"}  # without it a quiz shows its answers folded in
+
+
+def imports(path) -> set[str]:
+    """The packages that a module imports from elsewhere."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name.split(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module.split(".")[0])
+    return {NAMES.get(name, name) for name in found - set(sys.stdlib_module_names) - {"lectool"}}
+
+
+def test_what_is_imported_is_declared_and_not_more():
+    declared = {Requirement(line).name for line in project()["dependencies"]}
+    teach = {Requirement(line).name for line in project()["optional-dependencies"]["assign"]}
+    needed, grading = set(), set()
+    for path in (ROOT / "lectool").rglob("*.py"):
+        # `inside` is read as text into a student's kernel
+        found = grading if path.parent.name == "assign" and path.name != "inside.py" else needed
+        found |= imports(path)
+    assert needed - OPTIONAL == declared
+    assert grading - declared <= teach

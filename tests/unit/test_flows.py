@@ -12,7 +12,7 @@ from torch import nn
 from torch.distributions import MultivariateNormal, Normal, StudentT
 
 from lectool import data, flows, train
-from lectool.autoencoders import mixture_denoiser, mixture_score
+from lectool.energy import mixture_denoiser, mixture_score
 from lectool.flows import (
     ActNorm,
     AdditiveCoupling,

@@ -63,7 +63,7 @@ def test_gaussian_hidden_units_against_numerical_integration():
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("sample_visible", [True, False])
 def test_loss_has_the_contrastive_divergence_gradient(hidden, k, sample_visible):
-    rbm, n = machine(hidden, k=k, sample_visible=sample_visible), 6
+    rbm, n = machine(hidden, n_gibbs=k, sample_visible=sample_visible), 6
     x = torch.rand(n, D, dtype=torch.float64)
     torch.manual_seed(2)
     rbm.loss(x).backward()
@@ -166,19 +166,19 @@ def test_bad_data(method, x, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_visible": 0}, "n_visible is 0; expected at least 1"),
-        ({"n_hidden": -2}, "n_hidden is -2; expected at least 1"),
-        ({"k": 0}, "k is 0; expected at least 1"),
+        ({"d": 0}, "d is 0; expected a finite number ≥ 1"),
+        ({"k": -2}, "k is -2; expected a finite number ≥ 1"),
+        ({"n_gibbs": 0}, "n_gibbs is 0; expected a finite number ≥ 1"),
         ({"hidden": "relu"}, "hidden is 'relu'; it can be"),
     ],
 )
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
-        RBM(**{"n_visible": D, "n_hidden": K, **options})
+        RBM(**{"d": D, "k": K, **options})
 
 
 def test_negative_number_of_steps():
-    with pytest.raises(ValueError, match="n_steps is -1; expected at least 0"):
+    with pytest.raises(ValueError, match="n_steps is -1; expected a finite number ≥ 0"):
         RBM(D, K).gibbs(torch.rand(1, D), -1)
 
 

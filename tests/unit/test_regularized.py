@@ -24,13 +24,12 @@ from lectool.autoencoders import (
     greedy_layers,
     hutchinson_norm,
     jacobian_norm,
-    mixture_denoiser,
-    mixture_score,
     pick_labels,
     reconstruction_loss,
     sigmoid_jacobian_norm,
     unroll,
 )
+from lectool.energy import mixture_denoiser, mixture_score
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -376,7 +375,7 @@ def test_objective_and_loss_by_hand():
 
 
 def test_sizes_of_a_sparse_model_are_checked():
-    with pytest.raises(ValueError, match="d, k, n_ista are 3, 0, 20"):
+    with pytest.raises(ValueError, match="k is 0"):
         PredictiveSparseDecomposition(3, 0, 1.0)
     with pytest.raises(ValueError, match="expected 6 numbers"):
         psd().loss(normal(2, 5))
@@ -632,8 +631,8 @@ def test_few_labels_are_enough_for_separate_blobs():
         ({"sizes": [5, 0]}, "sizes are"),
         ({"sizes": [5, 3], "noise": 0.0}, "noise is"),
         ({"sizes": [5, 3], "noise": math.nan}, "noise is"),
-        ({"sizes": [5, 3], "weights": [1.0]}, "weights are"),
-        ({"sizes": [5, 3], "weights": [1.0, -1.0]}, "weights are"),
+        ({"sizes": [5, 3], "weights": [1.0]}, "weights has 1, sizes has 2"),
+        ({"sizes": [5, 3], "weights": [1.0, -1.0]}, "weights is -1.0"),
     ],
 )
 def test_ladder_settings_are_checked(settings_, message):
