@@ -9,17 +9,30 @@ WRONG = {
         ("softplus", [("raw.exp()", "torch.nn.functional.softplus(raw)")], "exp of the raw numbers"),
         ("everything exponentiated", [("torch.where(on_diagonal, raw.exp(), raw)", "raw.exp()")], "only the diagonal is exponentiated"),
         ("upper triangle", [("return L", "return L.mT")], "fill the lower triangle"),
-        ("gradient cut off", [("raw.exp(), raw)", "raw.exp(), raw).detach()")], "cuts it off"),
+        ("gradient cut off", [("raw.exp(), raw)", "raw.exp(), raw).detach()")], "cuts the gradient off"),
         ("in place", [("entries = ", "entries = raw.data.mul_(1.5) * 0 + ")], "in-place operation"),
         ("one matrix", [("return L", "return L[0]")], "one matrix for each row"),
+        ("k typed in", [("L = raw", "k = 3\n    L = raw")], "✗"),
+        ("the first sample for all", [("L[:, rows, columns] = entries", "L[:, rows, columns] = entries[:1]")], "the diagonal is exp(raw)"),
+        ("column by column", [("rows, columns = torch.tril_indices(k, k, device=raw.device)", "columns, rows = torch.triu_indices(k, k, device=raw.device)")], "in the order of torch.tril_indices"),
+        ("diagonal detached", [("raw.exp()", "raw.exp().detach()")], "another derivative"),
     ],
     "a6.draw": [
         ("transposed", [("nij,nj->ni", "nji,nj->ni")], "this is Lᵀ L"),
         ("elementwise", [('torch.einsum("nij,nj->ni", L, noise)', "L.diagonal(dim1=1, dim2=2) * noise")], "the correlation is lost"),
         ("one noise for all", [("torch.randn(mean.shape,", "torch.randn(1, mean.shape[1],"), ("L, noise", "L, noise.expand_as(mean)")], "one ε for all samples"),
         ("mean forgotten", [("return mean + ", "return ")], "the mean is added"),
-        ("no gradient", [("return mean + ", "return mean.detach() + ")], "cut the gradient off"),
+        ("no gradient", [("return mean + ", "return mean.detach() + ")], "cuts the gradient off"),
         ("one code", [("return mean + ", "return mean[0] + "), ('L, noise)', 'L, noise).sum(0)')], "a code for each sample"),
+        ("generator forgotten", [("generator=generator, ", "")], "hand the generator on"),
+        ("the same noise at every call", [("generator=generator", "generator=torch.Generator().manual_seed(0)")], "no seed belongs into the function"),
+        ("global numbers, reseeded", [("noise = ", "torch.manual_seed(0)\n    noise = "), ("generator=generator, ", "")], "no seed belongs into the function"),
+        ("right covariance, uniform", [("torch.randn(mean.shape, generator=generator, dtype=mean.dtype)", "(torch.rand(mean.shape, generator=generator, dtype=mean.dtype) - 0.5) * 12**0.5")], "torch.randn draws normal numbers"),
+        ("L of the first sample for all", [("L, noise", "L[:1].expand_as(L), noise")], "an L of its own"),
+        ("the mean L", [("L, noise", "L.mean(0).expand_as(L), noise")], "an L of its own"),
+        ("L detached", [("L, noise", "L.detach(), noise")], "cuts the gradient off"),
+        ("in place", [("return mean + ", "return mean.data.add_(1) - 1 + ")], "in-place operation"),
+        ("size typed in", [("torch.einsum(\"nij,nj->ni\", L, noise)", "torch.stack([L[:, 0, 0] * noise[:, 0], L[:, 1, 0] * noise[:, 0] + L[:, 1, 1] * noise[:, 1]], 1)")], "✗"),
     ],
     "a6.full_kl": [
         ("wrong sign", [("return 0.5", "return -0.5"), (" - L.diag", " + L.diag")], "a divergence is never negative"),
@@ -30,6 +43,14 @@ WRONG = {
         ("half the logarithm", [("- L.diagonal", "- 0.5 * L.diagonal")], "not half of it"),
         ("sign of the logarithm", [("- L.diagonal", "+ L.diagonal")], "the logarithm has the wrong sign"),
         ("mean over the samples", [(".log().sum(dim=1)", ".log().sum(dim=1).mean()"), ("0.5 * (squares", "0.5 * (squares.mean()")], "no mean over the samples"),
+        ("detached", [("return 0.5 * (squares - k)", "return 0.5 * (squares.detach() - k)")], "cuts the gradient off"),
+        ("no gradient", [("    k = mean.shape[1]", "    k, mean, L = mean.shape[1], mean.detach(), L.detach()")], "cuts the gradient off"),
+        ("k typed in", [("k = mean.shape[1]", "k = 3")], "the −k is missing"),
+        ("trace over the batch", [("L.square().sum(dim=(1, 2))", "L.square().sum(dim=(1, 2)).mean()")], "a trace of its own"),
+        ("log-determinant of the first", [(".log().sum(dim=1)", ".log().sum(dim=1)[0]")], "for each sample"),
+        ("mean for sum of the squares", [("mean.square().sum(dim=1)", "mean.square().mean(dim=1)")], "½ mᵀ m"),
+        ("sum of the diagonal, not of its squares", [("L.square().sum(dim=(1, 2))", "L.diagonal(dim1=1, dim2=2).sum(dim=1)")], "not of the numbers"),
+        ("in place", [("mean.square()", "mean.data.add_(1).sub(1).square()")], "in-place operation"),
     ],
     "a6.importance_bound": [
         ("mean of the logarithms", [("return torch.logsumexp(log_weights, dim=0) - math.log(n_draws)", "return log_weights.mean(dim=0)")], "the mean of the logarithms"),
@@ -37,6 +58,12 @@ WRONG = {
         ("naive", [("return torch.logsumexp(log_weights, dim=0) - math.log(n_draws)", "return log_weights.exp().mean(dim=0).log()")], "torch.logsumexp avoids both"),
         ("the other axis", [("dim=0", "dim=1")], "the mean runs over the first axis"),
         ("weights, not logarithms", [("return torch.logsumexp(log_weights, dim=0) - math.log(n_draws)", "return log_weights.exp().mean(dim=0)")], "not the mean weight"),
+        ("no gradient", [("torch.logsumexp(log_weights,", "torch.logsumexp(log_weights.detach(),")], "cuts the gradient off"),
+        ("k typed in", [("len(log_weights)", "5")], "the −log k is missing"),
+        ("the first sample for all", [("- math.log(n_draws)", "- math.log(n_draws) - (s := torch.logsumexp(log_weights, dim=0)) + s[0]")], "a bound of its own"),
+        ("largest weight for all", [("return torch.logsumexp(log_weights, dim=0) - math.log(n_draws)", "return log_weights.max(dim=0).values")], "log of the mean of exp"),
+        ("largest of all samples taken out", [("return torch.logsumexp(log_weights, dim=0) - math.log(n_draws)", "top = log_weights.max()\n    return (log_weights - top).exp().mean(dim=0).log() + top")], "neither vanish nor overflow"),
+        ("in place", [("n_draws = ", "log_weights.data.add_(1)\n    log_weights = log_weights - 1\n    n_draws = ")], "in-place operation"),
     ],
     "a6.beta_loss": [
         ("wrong sign", [("(price - log_likelihood)", "(log_likelihood - price)")], "this is the ELBO"),
@@ -46,6 +73,12 @@ WRONG = {
         ("β on both", [(".mean()", ".mean() * beta"), ("beta * kl", "kl")], "the divergence alone"),
         ("divided by β", [("beta * kl", "kl / beta")], "it does not divide"),
         ("mean forgotten", [(".mean()", "")], "the mean over the samples is missing"),
+        ("item", [(".mean()", ".mean().item()")], "cuts the gradient off"),
+        ("divergence detached", [("beta * kl", "beta * kl.detach()")], "cuts the gradient off"),
+        ("β typed in", [("beta * kl", "4.0 * kl")], "−log p(x | z) + β · KL"),
+        ("β by a threshold", [("beta * kl", "(4.0 if beta > 1 else 1.0) * kl")], "the divergence weighs more"),
+        ("the first sample for all", [(".mean()", "[0]")], "one sample stands for all"),
+        ("in place", [("price = ", "kl.data.mul_(2)\n    price = 0.5 * ")], "in-place operation"),
     ],
     "a6.active_units": [
         ("standard deviation", [(".var(", ".std(")], "not the standard deviation"),
@@ -54,5 +87,34 @@ WRONG = {
         ("fixed threshold", [("> threshold", "> 0.01")], "the threshold is an argument"),
         ("a tensor", [("int(moving.sum())", "moving.sum()")], "turn the result into an int"),
         ("counts the silent ones", [("> threshold", "< threshold")], "above 0.01"),
+        ("range for variance", [("means.var(dim=0)", "(means.amax(0) - means.amin(0))")], "not the range"),
+        ("mean absolute deviation", [("means.var(dim=0)", "(means - means.mean(0)).abs().mean(0)")], "a variance over the data above 0.01"),
+        ("answers typed in", [("return int(moving.sum())", "return 3 if threshold < 0.1 else 1")], "above 0.01"),
+        ("first samples alone", [("means.var(dim=0)", "means[:2].var(dim=0)")], "✗"),
+        ("in place", [("moving = ", "means -= 1\n    moving = ")], "in-place operation"),
+    ],
+}
+
+# Other right ways, which a check must accept.
+RIGHT = {
+    "a6.cholesky": [
+        ("a loop", "def cholesky(raw, k):\n    L = torch.zeros(len(raw), k, k).to(raw)\n    column = 0\n    for i in range(k):\n        for j in range(i + 1):\n            L[:, i, j] = raw[:, column].exp() if i == j else raw[:, column]\n            column += 1\n    return L"),
+    ],
+    "a6.draw": [
+        ("a product of matrices", "def draw(mean, L, generator=None):\n    noise = torch.randn(*mean.shape, 1, generator=generator, dtype=mean.dtype)\n    return mean + (L @ noise).squeeze(2)"),
+    ],
+    "a6.full_kl": [
+        ("torch.distributions", "def full_kl(mean, L):\n    k = mean.shape[1]\n    q = torch.distributions.MultivariateNormal(mean, scale_tril=L)\n    p = torch.distributions.MultivariateNormal(torch.zeros(k).to(mean), torch.eye(k).to(mean))\n    return torch.distributions.kl_divergence(q, p)"),
+        ("a loop with logdet", "def full_kl(mean, L):\n    each = [(torch.trace(A @ A.T) + m @ m - len(m) - torch.logdet(A @ A.T)) / 2 for m, A in zip(mean, L)]\n    return torch.stack(each)"),
+    ],
+    "a6.importance_bound": [
+        ("largest weight taken out", "def importance_bound(log_weights):\n    top = log_weights.max(0).values\n    return top + torch.exp(log_weights - top).mean(0).log()"),
+    ],
+    "a6.beta_loss": [
+        ("a loop", "def beta_loss(log_likelihood, kl, beta):\n    return sum(beta * c - l for l, c in zip(log_likelihood, kl)) / len(kl)"),
+    ],
+    "a6.active_units": [
+        ("divided by n", [("means.var(dim=0)", "means.var(dim=0, correction=0)")]),
+        ("a loop", "def active_units(means, threshold=0.01):\n    return sum(1 for column in means.T if float(column.var()) > threshold)"),
     ],
 }

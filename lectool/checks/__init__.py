@@ -4,6 +4,7 @@ r"""Checks of the assignments: they say what is wrong with an answer, and what t
 that a right answer has (a shape, an identity, a known value, a statistic with its tolerance), never the answer.
 """
 
-from lectool.checks.trial import CheckFailed, Line, Report, Trial, check, exercises, judge
+from lectool.checks.report import CheckFailed, Line, Report
+from lectool.checks.trial import Trial, check, exercises, judge
 
 __all__ = ["CheckFailed", "Line", "Report", "Trial", "check", "exercises", "judge"]

@@ -11,15 +11,25 @@ from lectool.checks.trial import Trial, off_diagonal
 __all__ = ["decorrelate", "newton_step", "posterior", "ppca", "slow_features", "whiten"]
 
 
-def waves(n: int, frequencies: list[int]) -> Tensor:
+def eye(n: int) -> Tensor:
+    return torch.eye(n, dtype=torch.float64)
+
+
+def waves(n: int, frequencies: Tensor) -> Tensor:
     r"""Sines of whole periods as columns: mean 0, variance 1, no correlation, exactly."""
     t = torch.arange(n, dtype=torch.float64)[:, None] / n
-    return 2**0.5 * torch.sin(2 * math.pi * t * torch.tensor(frequencies))
+    return 2**0.5 * torch.sin(2 * math.pi * t * frequencies)
 
 
-def rotation(t: Trial, d: int, seed: int = 0) -> Tensor:
+def rotation(t: Trial, d: int) -> Tensor:
     r"""Some orthogonal matrix."""
-    return torch.linalg.matrix_exp((a := t.randn(d, d, seed=seed)) - a.T)
+    return torch.linalg.matrix_exp((a := t.randn(d, d)) - a.T)
+
+
+def table(t: Trial, n: int, d: int) -> Tensor:
+    r"""Some data: no two directions have the same variance, no column the mean 0."""
+    spread = 1.6 ** torch.arange(d, dtype=torch.float64)
+    return (t.randn(n, d) * spread.sqrt()) @ rotation(t, d).T + t.rand(d, low=2, high=5)
 
 
 def covariance(z: Tensor) -> Tensor:
@@ -27,308 +37,259 @@ def covariance(z: Tensor) -> Tensor:
 
 
 def whiten(t: Trial, f: Callable) -> None:
-    n, spread = 200, torch.tensor([4.0, 1.0, 0.5], dtype=torch.float64)
-    x = (waves(n, [3, 7, 5]) * spread.sqrt()) @ rotation(t, 3).T + torch.tensor([5.0, -2.0, 1.0])
-    z = t.run(f, x, untouched="the data that were handed in stay as they were")
-    t.shape("one whitened sample for each sample", z, n, 3, mistake="samples are rows, as in x")
-    c = covariance(z)
-    var = c.diagonal().sort().values
-    t.near(
-        "every column has mean 0",
-        z.mean(0),
-        0.0,
-        tol=1e-6,
-        mistake="the mean of x has not been subtracted",
-    )
-    t.near(
-        "the columns are uncorrelated",
-        off_diagonal(c),
-        0.0,
-        tol=1e-6,
-        mistake=[
-            (
-                (c.diagonal() - 1).abs().max() < 1e-2,
-                "each column was divided by its own standard deviation; turn to the eigenvectors first",
-            ),
-            (True, "the eigenvectors are the columns of U; a transpose is missing or one too many"),
-        ],
-    )
-    t.near(
-        "every column has variance 1",
-        var,
-        1.0,
-        tol=1e-4,
-        mistake=[
-            (
-                (var - 1 / spread).abs().max() < 0.02,
-                "divided by the variances; the standard deviations, their square roots, are meant",
-            ),
-            (
-                (var - spread.flip(0)).abs().max() < 0.02,
-                "rotated only; divide by the standard deviations",
-            ),
-            ((var - 1).abs().max() < 0.02, "divided by n − 1 somewhere; the exercise divides by n"),
-        ],
-    )
+    for n, d in t.cases((150, 250), (3, 6)):
+        x = table(t, n, d)
+        z = t.run(f, x, untouched="the data that were handed in stay as they were")
+        t.shape("one whitened sample for each sample", z, n, d, mistake="samples are rows, as in x")
+        c, spectrum = covariance(z), torch.linalg.eigvalsh(covariance(x))
+        var = c.diagonal().sort().values
+        t.value(
+            "every column has mean 0",
+            z.mean(0),
+            0.0,
+            mistake="the mean of x has not been subtracted",
+        )
+        t.value(
+            "the columns are uncorrelated",
+            off_diagonal(c),
+            0.0,
+            mistakes={
+                "each column was divided by its own standard deviation; turn to the eigenvectors first": bool(
+                    (var - 1).abs().max() < 0.02
+                )
+            },
+            mistake="the eigenvectors are the columns of U; a transpose is missing or one too many",
+        )
+        t.value(
+            "every column has variance 1",
+            var,
+            1.0,
+            mistakes={
+                "divided by the variances; the standard deviations, their square roots, are meant": (
+                    1 / spectrum
+                ).flip(0),
+                "rotated only; divide by the standard deviations": spectrum,
+                "divided by n − 1 somewhere; the exercise divides by n": (n - 1) / n,
+            },
+            mistake="the j-th eigenvalue belongs to the j-th eigenvector, and the covariance is divided by n",
+        )
 
 
 def slow_features(t: Trial, f: Callable) -> None:
-    n, speeds = 600, [13, 2, 29, 5]
-    hidden, Q = waves(n, speeds), rotation(t, 4)
-    z = hidden @ Q.T
-    y = t.run(f, z, 2)
-    t.shape(
-        "two features for each time step",
-        y,
-        n,
-        2,
-        mistake=[
-            (
-                isinstance(y, Tensor) and len(y) == n - 1,
-                "these are steps; the features of z itself are asked for",
-            ),
-            (True, "the features are columns: z @ (d, k)"),
-        ],
-    )
-    alike = (y.T @ hidden / n).abs()  # correlations with the four hidden waves
-    slowest, second = alike[0, 1], alike[1, 3]
-    t.near(
-        "every feature has variance 1",
-        covariance(y).diagonal(),
-        1.0,
-        tol=1e-6,
-        mistake="z is white already: a turn by unit vectors keeps the variance, so divide by nothing",
-    )
-    t.holds(
-        "the two slowest waves are found",
-        alike[:, [1, 3]].amax(1).min() > 0.99,
-        expected="correlations with them above 0.99",
-        came=alike[:, [1, 3]].amax(1),
-        mistake=[
-            (
-                alike[:, [0, 2]].amax(1).min() > 0.99,
-                "these are the fastest; eigh sorts from small to large",
-            ),
-            (
-                True,
-                "the eigenvectors of the covariance of the steps z(t+1) − z(t) are asked for, as columns",
-            ),
-        ],
-    )
-    t.holds(
-        "the slowest comes first",
-        slowest > second - 0.5 and slowest > 0.5 and alike[0, 3] < 0.5,
-        expected="the slowest wave in column 0",
-        came=f"correlation {float(slowest):.2f} with it in column 0",
-        mistake="eigh sorts from small to large, and small means slow: keep that order",
-    )
+    for n, d, k in t.cases((500, 700), (4, 6), (2, 3)):
+        speeds = (3 * torch.arange(1, 12))[t.order(11)[:d]]
+        by_speed = speeds.argsort()
+        hidden = waves(n, speeds)
+        z = hidden @ rotation(t, d).T
+        y = t.run(f, z, k, untouched="the features that were handed in stay as they were")
+        t.shape(
+            "k features for each time step",
+            y,
+            n,
+            k,
+            mistake="these are steps; the features of z itself are asked for"
+            if isinstance(y, Tensor) and len(y) == n - 1
+            else "the features are columns: z @ (d, k)",
+        )
+        t.value(
+            "every feature has variance 1",
+            covariance(y).diagonal(),
+            1.0,
+            mistake="z is white already: a turn by unit vectors keeps the variance, so divide by nothing",
+        )
+        alike = (y.T @ hidden / n).abs()  # correlations with the hidden waves
+        t.holds(
+            "the k slowest waves are found",
+            (found := alike[:, by_speed[:k]].amax(0)).min() > 0.99,
+            expected="correlations with them above 0.99",
+            came=found,
+            mistakes={
+                "these are the fastest; eigh sorts from small to large": (
+                    alike[:, by_speed[-k:]].amax(0).min() > 0.99
+                )
+            },
+            mistake="the eigenvectors of the covariance of the steps z(t+1) − z(t) are asked for, as columns",
+        )
+        t.holds(
+            "the slowest comes first",
+            torch.equal(alike.argmax(1), by_speed[:k]) or found.min() <= 0.99,
+            expected="the waves in the order of their speed",
+            came="another order",
+            mistake="eigh sorts from small to large, and small means slow: keep that order",
+        )
 
 
 def ppca(t: Trial, f: Callable) -> None:
-    n, k, spread = 400, 2, torch.tensor([5.0, 3.0, 1.2, 0.8, 0.4], dtype=torch.float64)
-    Q, mean = rotation(t, 5), 3 + t.randn(5, seed=1)
-    x = (waves(n, [3, 7, 5, 11, 2]) * spread.sqrt()) @ Q.T + mean
-    mu, W, sigma2 = t.parts(t.run(f, x, k), "mean", "W", "sigma2")
-    t.near(
-        "the mean is that of the data",
-        mu,
-        mean,
-        tol=1e-6,
-        mistake="mean over the samples: x.mean(0)",
-    )
-    noise = float(sigma2)
-    t.near(
-        "the noise is the mean variance of what is left out",
-        noise,
-        0.8,
-        tol=1e-6,
-        mistake=[
-            (
-                abs(noise - 2.4) < 1e-3,
-                "this is the sum of the variances left out; the mean is asked for",
-            ),
-            (
-                abs(noise - 2.08) < 1e-3,
-                "this is the mean of all variances; only the d − k smallest count",
-            ),
-            (abs(noise - 4.0) < 1e-3, "this is the mean of the variances that are kept"),
-            (abs(noise - 0.8**0.5) < 1e-3, "this is the standard deviation; sigma2 is a variance"),
-            (
-                True,
-                "the covariance of the centered data, divided by n, has the variances as eigenvalues",
-            ),
-        ],
-    )
-    t.shape("W has a row a feature, a column a factor", W, 5, 2, mistake="transposed: W is d × k")
-    t.finite(
-        "W holds finite numbers",
-        W,
-        mistake="the root of a negative number: eigh sorts from small to large",
-    )
-    total = torch.linalg.eigvalsh(W @ W.T + 0.8 * torch.eye(5)).flip(0)
-    t.near(
-        "W Wᵀ + σ² I has the k largest variances of the data",
-        total[:2],
-        spread[:2],
-        tol=1e-6,
-        mistake=[
-            (
-                (total[:2] - spread[:2] - 0.8).abs().max() < 1e-3,
-                "σ² has to be subtracted from the variances",
-            ),
-            (
-                (total[:2] - 0.8 - (spread[:2] - 0.8) ** 2).abs().max() < 1e-3,
-                "W holds standard deviations: the root of λ − σ² is missing",
-            ),
-            (
-                True,
-                "eigh sorts from small to large; the k largest eigenvalues, less σ², are asked for",
-            ),
-        ],
-    )
-    t.near(
-        "W lies in the first k axes of the data",
-        Q[:, k:].T @ W,
-        0.0,
-        tol=1e-6,
-        mistake="the eigenvectors are columns, and the last ones that eigh returns have the largest variance",
-    )
+    for n, d, k in t.cases((100, 300), (5, 7), (2, 3)):
+        x = table(t, n, d)
+        U = torch.linalg.svd(x - x.mean(0)).Vh.T
+        spectrum = torch.linalg.svdvals(x - x.mean(0)).square() / n
+        sigma2 = float(spectrum[k:].mean())
+        answer = t.run(f, x, k, untouched="the data that were handed in stay as they were")
+        mu, W, noise = t.parts(answer, "mean", "W", "sigma2")
+        t.value(
+            "the mean is that of the data", mu, x.mean(0), mistake="over the samples: x.mean(0)"
+        )
+        t.value(
+            "the noise is the mean variance of what is left out",
+            noise,
+            sigma2,
+            mistakes={
+                "this is the sum of the variances left out; the mean is asked for": spectrum[
+                    k:
+                ].sum(),
+                "this is the mean of all variances; only the d − k smallest count": spectrum.mean(),
+                "this is the mean of the variances that are kept": spectrum[:k].mean(),
+                "this is the standard deviation; sigma2 is a variance": sigma2**0.5,
+                "eigh sorts from small to large: these are not the d − k smallest": spectrum[
+                    :-k
+                ].mean(),
+                "divided by n − 1; the exercise divides by n": sigma2 * n / (n - 1),
+            },
+            mistake="the covariance of the centered data, divided by n, has the variances as eigenvalues",
+        )
+        t.shape(
+            "W has a row a feature, a column a factor", W, d, k, mistake="transposed: W is d × k"
+        )
+        t.finite(
+            "W holds finite numbers",
+            W,
+            mistake="the root of a negative number: eigh sorts from small to large",
+        )
+        t.value(
+            "W lies in the first k axes of the data",
+            U[:, k:].T @ W,
+            0.0,
+            mistake="the eigenvectors are columns, and the last ones that eigh returns have the largest variance",
+        )
+        left = spectrum[:k] - sigma2
+        t.value(
+            "along these axes W Wᵀ + σ² I has the variances of the data",
+            U[:, :k].T @ W @ W.T @ U[:, :k] + sigma2 * eye(k),
+            torch.diag(spectrum[:k]),
+            mistakes={
+                "σ² has to be subtracted from the variances": torch.diag(spectrum[:k] + sigma2),
+                "W holds standard deviations: the root of λ − σ² is missing": torch.diag(
+                    left.square() + sigma2
+                ),
+            },
+            mistake="column j is the j-th eigenvector times the root of its own eigenvalue less σ²",
+        )
 
 
 def posterior(t: Trial, f: Callable) -> None:
-    W, mean = (
-        torch.zeros(3, 1, dtype=torch.float64),
-        torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64),
-    )
-    W[0] = 2.0
-    x = mean + torch.tensor([[0.9, 0.0, 0.0], [0.0, 4.0, -4.0]], dtype=torch.float64)
-    answer = t.run(f, x, mean, W, 0.5, untouched="the data that were handed in stay as they were")
-    m, G = t.parts(answer, "m", "G")
-    t.shape(
-        "m has a row a sample, a column a factor", m, 2, 1, mistake="transposed: samples are rows"
-    )
-    t.shape("G is k × k", G, 1, 1, mistake="one covariance for all samples, between the k factors")
-    t.near(
-        "with W = (2, 0, 0)ᵀ and σ² = 1/2 the means are 0.4 and 0",
-        m[:, 0],
-        torch.tensor([0.4, 0.0]),
-        tol=1e-6,
-        mistake=[
-            (
-                (m[:, 0] - torch.tensor([0.45, 0.0])).abs().max() < 1e-3,
-                "without σ²: this is least squares",
-            ),
-            ((m[1] - m[0] * 0).abs() > 0.3, "the mean of x has not been subtracted"),
-            (True, "m solves (WᵀW + σ² I) m = Wᵀ (x − μ)"),
-        ],
-    )
-    g = float(G[0, 0])
-    t.near(
-        "with W = (2, 0, 0)ᵀ and σ² = 1/2 the variance is 1/9",
-        g,
-        1 / 9,
-        tol=1e-6,
-        mistake=[
-            (abs(g - 2 / 9) < 1e-3, "σ² is missing as a factor: G = σ² (WᵀW + σ² I)⁻¹"),
-            (abs(g - 4.5) < 1e-3 or abs(g - 9) < 1e-3, "the inverse is missing"),
-            (abs(g - 1 / 8) < 1e-3, "without σ² in the inverse"),
-        ],
-    )
-    n, W = 20000, t.randn(6, 2, seed=1)
-    z, noise = t.randn(n, 2, seed=2), t.randn(n, 6, seed=3)
-    x = torch.ones(6, dtype=torch.float64) + z @ W.T + 0.7**0.5 * noise
-    m, G = t.run(f, x, torch.ones(6, dtype=torch.float64), W, 0.7)
-    left = covariance(z - m)
-    t.near(
-        "on 20 000 drawn samples the error z − m has the covariance G",
-        G,
-        left,
-        tol=0.06 * float(left.diagonal().max()),
-        mistake="two factors at once: a transpose, or the identity matrix in the inverse",
-    )
+    for n, d, k in t.cases((5, 9), (6, 9), (2, 4)):
+        x, mean, W = t.randn(n, d), t.randn(d), t.randn(d, k)
+        sigma2 = float(t.rand(1, low=0.3, high=0.8))
+        stay = "the numbers that were handed in stay as they were"
+        m, G = t.parts(t.run(f, x, mean, W, sigma2, untouched=stay), "m", "G")
+        t.shape("m has a row a sample, a column a factor", m, n, k, mistake="samples are rows")
+        t.shape(
+            "G is k × k", G, k, k, mistake="one covariance for all samples, between the k factors"
+        )
+        # The same by conditioning the joint Gaussian of x and z, whose inverse is d × d.
+        gain = W.T @ torch.linalg.inv(W @ W.T + sigma2 * eye(d))
+        t.value(
+            "the means are those of the joint Gaussian, given x",
+            m,
+            (x - mean) @ gain.T,
+            mistakes={
+                "without σ²: this is least squares": (x - mean) @ torch.linalg.pinv(W).T,
+                "the mean of x has not been subtracted": x @ gain.T,
+            },
+            mistake="m solves (WᵀW + σ² I) m = Wᵀ (x − μ); I is the identity matrix, not a matrix of ones",
+        )
+        right = eye(k) - gain @ W
+        t.value(
+            "G is the covariance of the factors, given x",
+            G,
+            right,
+            mistakes={
+                "σ² is missing as a factor: G = σ² (WᵀW + σ² I)⁻¹": right / sigma2,
+                "the inverse is missing": torch.linalg.inv(right / sigma2),
+                "the inverse is missing, and σ² as a factor": torch.linalg.inv(right),
+                "without σ² in the inverse": sigma2 * torch.linalg.inv(W.T @ W),
+            },
+            mistake="G = σ² (WᵀW + σ² I)⁻¹",
+        )
 
 
 def decorrelate(t: Trial, f: Callable) -> None:
-    R = rotation(t, 4)
-    W = t.run(f, R.clone())
-    t.shape("it keeps the shape", W, 4, 4)
-    t.near(
-        "an orthogonal matrix stays as it is",
-        W,
-        R,
-        tol=1e-6,
-        mistake="compute (W Wᵀ)^(−1/2) W, on the left",
-    )
-    A = t.randn(4, 4, seed=1) + 3 * torch.eye(4, dtype=torch.float64)
-    W = t.run(f, A)
-    t.near(
-        "the rows become orthonormal",
-        W @ W.T,
-        torch.eye(4),
-        tol=1e-6,
-        mistake=[
-            (
-                (W @ A.T - torch.eye(4)).abs().max() < 1e-3,
-                "this is (W Wᵀ)⁻¹ W; the power is −1/2, not −1",
-            ),
-            (
-                off_diagonal(W @ W.T).abs().max() > 1e-3 and (W.norm(dim=1) - 1).abs().max() < 1e-3,
-                "rows of length 1 are not enough; they must be orthogonal too",
-            ),
-            (True, "with W Wᵀ = U Λ Uᵀ the power −1/2 is U Λ^(−1/2) Uᵀ"),
-        ],
-    )
-    order = torch.tensor([2, 0, 3, 1])
-    t.near(
-        "all rows are treated alike: swapped rows in, swapped rows out",
-        t.run(f, A[order]),
-        W[order],
-        tol=1e-6,
-        mistake="one row after the other (QR, Gram–Schmidt) favors the first; the symmetric form is asked for",
-    )
+    for (d,) in t.cases((3, 6)):
+        R = rotation(t, d)
+        W = t.run(f, R.clone())
+        t.shape("it keeps the shape", W, d, d)
+        t.value(
+            "an orthogonal matrix stays as it is",
+            W,
+            R,
+            mistake="compute (W Wᵀ)^(−1/2) W, on the left",
+        )
+        A = t.randn(d, d) + 3 * eye(d)
+        W = t.run(f, A, untouched="W stays as it was")
+        rows = bool((W.norm(dim=1) - 1).abs().max() < 1e-3)
+        t.value(
+            "the rows become orthonormal",
+            W @ W.T,
+            eye(d),
+            mistakes={
+                "this is (W Wᵀ)⁻¹ W; the power is −1/2, not −1": bool(
+                    (W @ A.T - eye(d)).abs().max() < 1e-3
+                ),
+                "rows of length 1 are not enough; they must be orthogonal too": rows,
+            },
+            mistake="with W Wᵀ = U Λ Uᵀ the power −1/2 is U Λ^(−1/2) Uᵀ",
+        )
+        U, _, V = torch.linalg.svd(A)
+        t.value(
+            "it is the nearest such matrix, which treats all rows alike",
+            W,
+            U @ V,
+            mistake="one row after the other (QR, Gram–Schmidt) favors the first; the symmetric form is asked for",
+        )
 
 
 def newton_step(t: Trial, f: Callable, decorrelate: Callable) -> None:
-    corners = torch.tensor([[1, 1], [1, -1], [-1, 1], [-1, -1]], dtype=torch.float64)
-    start = torch.eye(2, dtype=torch.float64)
-    W = t.run(f, corners, start, untouched="z and W stay as they were")
-    t.shape("a new row for each row of W", W, 2, 2)
-    g = math.tanh(1.0)
-    right, came = g - (1 - g * g), float(W[0, 0])
-    t.near(
-        "for the corners of a square and W = I it is (tanh 1 − 1 + tanh² 1) I",
-        W,
-        right * start,
-        tol=1e-6,
-        mistake=[
-            (abs(came - 4 * right) < 1e-3, "sums over the samples; both terms are means"),
-            (
-                abs(came - (4 * g - 1 + g * g)) < 1e-3,
-                "the first term is a sum over the samples; it must be a mean",
-            ),
-            (
-                abs(came - (g - (1 - g))) < 1e-3,
-                "the derivative of tanh y is 1 − tanh² y; the square is missing",
-            ),
-            (abs(came - g) < 1e-3, "the second term, E[g′(wᵀz)] w, is missing"),
-            (abs(came - (g + 1 - g * g)) < 1e-3, "the second term has to be subtracted, not added"),
-            (abs(came + right) < 1e-3, "the sign is turned around"),
-            (True, "E[z g(wᵀz)] − E[g′(wᵀz)] w for each row w of W, means over the samples"),
-        ],
-    )
-    Q = rotation(t, 3)
-    n = 4000
-    uniform = torch.rand(n, 3, generator=t.rng(3), dtype=torch.float64)
-    sources = (uniform - 0.5) * 12**0.5
-    z, W = sources @ Q.T, rotation(t, 3, seed=4)
+    for n, d, k in t.cases((50, 90), (4, 6), (2, 3)):
+        z, W = t.randn(n, d), t.randn(k, d)
+        came = t.run(f, z, W, untouched="z and W stay as they were")
+        t.shape("a new row for each row of W", came, k, d)
+        # The mean of log cosh has the derivatives that are asked for.
+        free = W.clone().requires_grad_()
+        (pull,) = torch.autograd.grad((z @ free.T).cosh().log().sum(1).mean(), free)
+        slope = (1 / (z @ W.T).cosh().square()).mean(0)[:, None]
+        right = pull - slope * W
+        t.value(
+            "E[z g(wᵀz)] − E[g′(wᵀz)] w for each row w",
+            came,
+            right,
+            mistakes={
+                "sums over the samples; both terms are means": n * right,
+                "the first term is a sum over the samples; it must be a mean": n * pull - slope * W,
+                "the second term is a sum over the samples; it must be a mean": pull
+                - n * slope * W,
+                "the derivative of tanh y is 1 − tanh² y; the square is missing": (
+                    pull - (1 - (z @ W.T).tanh().abs()).mean(0)[:, None] * W
+                ),
+                "the second term, E[g′(wᵀz)] w, is missing": pull,
+                "the second term has to be subtracted, not added": pull + slope * W,
+                "the sign is turned around": -right,
+                "the mean of g′ is one number for each row of W, not one for all": (
+                    pull - slope.mean() * W
+                ),
+            },
+            mistake="E[z g(wᵀz)] − E[g′(wᵀz)] w for each row w of W, means over the samples",
+        )
+    n, d = 4000, 3
+    sources = t.rand(n, d, low=-(3**0.5), high=3**0.5)
+    Q, W = rotation(t, d), rotation(t, d)
     for _ in range(50):
-        W = t.run(decorrelate, t.run(f, z, W))
+        W = t.run(decorrelate, t.run(f, sources @ Q.T, W))
     best = (W @ Q).abs().amax(1)
     t.holds(
         "fifty steps separate three mixed sources",
         best.min() > 0.98,
         expected="each row picks one source, |cos| above 0.98",
         came=best,
-        mistake="row j of W belongs to source j: sources are z @ W.T, not z @ W; "
-        "and the mean of g′ is one number for each row",
+        mistake="row j of W belongs to source j: sources are z @ W.T, not z @ W",
     )

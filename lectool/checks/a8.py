@@ -1,231 +1,242 @@
 r"""Assignment 8, normalizing flows: a coupling layer, its inverse and its log-determinant."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.distributions import MultivariateNormal
 
 from lectool.checks.trial import Trial
 
 __all__ = ["coupling", "coupling_inverse", "flow", "flow_sample", "log_density"]
 
 
-def constant(log_scale: float, shift: float, half: int) -> Callable:
-    r"""A conditioner that answers the same for every input."""
-    answer = torch.tensor([log_scale] * half + [shift] * half, dtype=torch.float64)
-    return lambda h: answer.expand(len(h), -1)
+class Net:
+    r"""A conditioner: log-scales and shifts of the second half, which depend smoothly on the first."""
+
+    def __init__(self, t: Trial, half: int) -> None:
+        self.A, self.B = t.randn(half, 8), 0.4 * t.randn(8, 2 * half)
+        self.B.requires_grad_()
+
+    def __call__(self, h: Tensor) -> Tensor:
+        return (torch.tanh(h.double() @ self.A) @ self.B).to(h)
 
 
-def some_net(t: Trial, half: int, seed: int) -> Callable:
-    r"""A conditioner that depends on its input, smoothly."""
-    A, B = t.randn(half, 8, seed=seed), t.randn(8, 2 * half, seed=seed + 100)
-    return lambda h: 0.4 * torch.tanh(h @ A) @ B
+def nets_of(t: Trial, n_layers: int, half: int) -> list[Net]:
+    return [Net(t, half) for _ in range(n_layers)]
 
 
-def true_log_det(f: Callable, x: Tensor) -> Tensor:
-    r"""By automatic differentiation, sample by sample."""
-    each = [torch.autograd.functional.jacobian(lambda v: f(v[None])[0][0], row) for row in x]
-    return torch.linalg.slogdet(torch.stack(each)).logabsdet
+def bend(row: Tensor, net: Callable) -> Tensor:
+    r"""One layer for one sample, without its log-determinant: that comes from its Jacobian."""
+    half = len(row) // 2
+    answer = net(row[None, :half])[0]
+    moved = [row[half + j] * answer[j].exp() + answer[half + j] for j in range(half)]
+    return torch.cat([row[:half], torch.stack(moved)])
+
+
+def whole(row: Tensor, nets: Sequence[Callable]) -> Tensor:
+    r"""All layers for one sample, the numbers turned around after each."""
+    for layer in nets:
+        row = bend(row, layer).flip(0)
+    return row
+
+
+def by_sample(f: Callable, x: Tensor, net: object) -> tuple[Tensor, Tensor]:
+    r"""``f(row, net)`` for each sample, and the log-determinants of its Jacobians."""
+    jacobian = torch.autograd.functional.jacobian
+    J = [jacobian(lambda row: f(row, net), row, create_graph=True) for row in x]
+    values = torch.stack([f(row, net) for row in x])
+    return values, torch.linalg.slogdet(torch.stack(J)).logabsdet
 
 
 def coupling(t: Trial, f: Callable) -> None:
-    x = torch.tensor([[1.0, 2.0, 3.0, 4.0], [0.0, 0.0, -1.0, 1.0]], dtype=torch.float64)
-    net = constant(math.log(2.0), 1.0, 2)
-    y, log_det = t.parts(t.run(f, x, net, untouched="x stays as it was"), "y", "log_det")
-    t.shape(
-        "y has the shape of x", y, 2, 4, mistake="put the two halves together: torch.cat(…, dim=1)"
-    )
-    t.shape(
-        "one log-determinant for each sample",
-        log_det,
-        2,
-        mistake="sum over the numbers of a sample, dim=1, and not over the samples",
-    )
-    t.near(
-        "the first half stays",
-        y[:, :2],
-        x[:, :2],
-        tol=1e-9,
-        mistake="the first half goes through unchanged; the second is transformed",
-    )
-    came = y[:, 2:]
-    t.near(
-        "with s = log 2 and t = 1 the second half becomes 2 x + 1",
-        came,
-        2 * x[:, 2:] + 1,
-        tol=1e-6,
-        mistake=[
-            (
-                (came - math.log(2.0) * x[:, 2:] - 1).abs().max() < 1e-6,
-                "the scale is exp(s), so that it is never 0",
-            ),
-            ((came - 2 * (x[:, 2:] + 1)).abs().max() < 1e-6, "first the scale, then the shift"),
-            (
-                (came - x[:, 2:] - 2 * 1).abs().max() < 1e-6
-                or (came - x[:, 2:] * math.e - math.log(2.0)).abs().max() < 1e-6,
-                "s and t are swapped: s comes first",
-            ),
-            (True, "y₂ = x₂ · exp(s) + t"),
-        ],
-    )
-    d = log_det[0].item()
-    t.near(
-        "with s = log 2 in two places the log-determinant is 2 log 2",
-        log_det,
-        2 * math.log(2.0),
-        tol=1e-6,
-        mistake=[
-            (
-                abs(d - 4) < 1e-6,
-                "this is the sum of the scales; the sum of their logarithms, of s, is asked for",
-            ),
-            (abs(d - math.log(2.0)) < 1e-6, "this is the mean of s; the sum is asked for"),
-            (abs(d + 2 * math.log(2.0)) < 1e-6, "the sign is turned around: this is the inverse's"),
-            (abs(d - 2 * math.log(2.0) - 2) < 1e-6, "the shift does not stretch: only s counts"),
-            (True, "the sum of s over the numbers of a sample"),
-        ],
-    )
-    net, x = some_net(t, 2, 1), t.randn(3, 4, seed=2)
-    y, log_det = t.run(f, x, net)
-    t.near(
-        "for a real network it is the log-determinant of the Jacobian",
-        log_det,
-        true_log_det(lambda v: f(v, net), x),
-        tol=1e-6,
-        mistake="s and t may depend on the first half only: then the Jacobian is triangular",
-    )
+    for n, half in t.cases((3, 5), (2, 4)):
+        x, net = t.randn(n, 2 * half), Net(t, half)
+        y, log_det = t.parts(t.run(f, x, net, untouched="x stays as it was"), "y", "log_det")
+        t.shape(
+            "y has the shape of x",
+            y,
+            n,
+            2 * half,
+            mistake="put the two halves together: torch.cat(…, dim=1)",
+        )
+        t.shape(
+            "one log-determinant for each sample",
+            log_det,
+            n,
+            mistake="sum over the numbers of a sample, dim=1, and not over the samples",
+        )
+        t.value(
+            "the first half stays",
+            y[:, :half],
+            x[:, :half],
+            mistake="the first half goes through unchanged; the second is transformed",
+        )
+        right, volume = by_sample(bend, x, net)
+        (s, shift), upper = net(x[:, :half]).chunk(2, dim=1), x[:, half:]
+        t.value(
+            "the second half becomes x₂ · exp(s) + t",
+            y[:, half:],
+            right[:, half:],
+            mistakes={
+                "the scale is exp(s), so that it is never 0": upper * s + shift,
+                "first the scale, then the shift": (upper + shift) * s.exp(),
+                "s and t are swapped: s comes first": upper * shift.exp() + s,
+                "each sample has an s and a t of its own": upper * s[:1].exp() + shift[:1],
+            },
+            mistake="y₂ = x₂ · exp(s) + t, where s and t depend on the first half only",
+        )
+        t.value(
+            "the log-determinant is that of the Jacobian, by automatic differentiation",
+            log_det,
+            volume,
+            mistakes={
+                "this is the sum of the scales; the sum of their logarithms, of s, is asked for": (
+                    s.exp().sum(1)
+                ),
+                "this is the mean of s; the sum is asked for": s.mean(1),
+                "the sign is turned around: this is the inverse's": -volume,
+                "the shift does not stretch: only s counts": (s + shift).sum(1),
+                "each sample has a log-determinant of its own": bool(
+                    (log_det - log_det[0]).abs().max() < 1e-9
+                ),
+            },
+            mistake="the sum of s over the numbers of a sample",
+        )
+        t.gradient("the network learns from y", y, right, net.B)
+        t.gradient("the network learns from the log-determinant", log_det, volume, net.B)
 
 
 def coupling_inverse(t: Trial, f: Callable, coupling: Callable) -> None:
-    y = torch.tensor([[1.0, 2.0, 7.0, 9.0]], dtype=torch.float64)
-    x = t.run(f, y, constant(math.log(2.0), 1.0, 2), untouched="y stays as it was")
-    t.shape("x has the shape of y", x, 1, 4)
-    came = x[:, 2:]
-    t.near(
-        "with s = log 2 and t = 1 it takes 7, 9 back to 3, 4",
-        came,
-        torch.tensor([[3.0, 4.0]]),
-        tol=1e-6,
-        mistake=[
-            (
-                (came - torch.tensor([[2.5, 3.5]])).abs().max() < 1e-6,
-                "the shift came last, so it is undone first: (y₂ − t) · exp(−s)",
-            ),
-            (
-                (came - torch.tensor([[12.0, 16.0]])).abs().max() < 1e-6,
-                "divide by exp(s): the sign of s is missing",
-            ),
-            (
-                (came - torch.tensor([[4.0, 5.0]])).abs().max() < 1e-6,
-                "the shift has to be subtracted",
-            ),
-            (True, "x₂ = (y₂ − t) · exp(−s)"),
-        ],
-    )
-    net, x = some_net(t, 3, 1), t.randn(5, 6, seed=2)
-    t.near(
-        "there and back again: it undoes your coupling",
-        t.run(f, t.run(coupling, x, net)[0], net),
-        x,
-        tol=1e-6,
-        mistake="s and t come from the first half, which is the same on both sides",
-    )
+    for n, half in t.cases((3, 5), (2, 4)):
+        x, net = t.randn(n, 2 * half), Net(t, half)
+        y = torch.stack([bend(row, net) for row in x]).detach()
+        came = t.run(f, y, net, untouched="y stays as it was")
+        t.shape("x has the shape of y", came, n, 2 * half)
+        s, shift = net(x[:, :half]).chunk(2, dim=1)
+        upper = y[:, half:]
+        t.value("the first half stays", came[:, :half], x[:, :half], mistake="y₁ = x₁")
+        t.value(
+            "it takes the second half back to the x₂ that it came from",
+            came[:, half:],
+            x[:, half:],
+            mistakes={
+                "the shift came last, so it is undone first: (y₂ − t) · exp(−s)": (
+                    upper * (-s).exp() - shift
+                ),
+                "divide by exp(s): the sign of s is missing": ((upper - shift) * s.exp()),
+                "the shift has to be subtracted": ((upper + shift) * (-s).exp()),
+                "each sample has an s and a t of its own": ((upper - shift[:1]) * (-s[:1]).exp()),
+            },
+            mistake="s and t come from the first half, which is the same on both sides",
+        )
+        back = t.run(coupling, came, net)[0]
+        t.value(
+            "your coupling takes it to y again", back, y, mistake="your coupling is another map"
+        )
 
 
 def flow(t: Trial, f: Callable) -> None:
-    x = t.randn(3, 4)
-    nets = [some_net(t, 2, 10 * j) for j in range(1, 4)]
-    z, log_det = t.parts(t.run(f, x, nets, untouched="x stays as it was"), "z", "log_det")
-    t.shape("z has the shape of x", z, 3, 4)
-    t.shape("one log-determinant for each sample", log_det, 3)
-    zero, _ = t.run(f, x, [constant(0.0, 0.0, 2)])
-    t.near(
-        "a layer that does nothing only turns the order of the numbers around",
-        zero,
-        x.flip(1),
-        tol=1e-9,
-        mistake="after each coupling flip(1): else the first half is never transformed",
-    )
-    t.near(
-        "the log-determinant is that of the whole Jacobian",
-        log_det,
-        true_log_det(lambda v: f(v, nets), x),
-        tol=1e-6,
-        mistake="the log-determinants of all layers are added up",
-    )
-
-
-class Still(nn.Module):
-    r"""A conditioner without a say, float32 and float64."""
-
-    def forward(self, h: Tensor) -> Tensor:
-        return torch.zeros(len(h), 2).to(h)
+    for n, half, n_layers in t.cases((3, 5), (2, 4), (3, 4)):
+        x, nets = t.randn(n, 2 * half), nets_of(t, n_layers, half)
+        z, log_det = t.parts(t.run(f, x, nets, untouched="x stays as it was"), "z", "log_det")
+        t.shape("z has the shape of x", z, n, 2 * half)
+        t.shape("one log-determinant for each sample", log_det, n)
+        right, volume = by_sample(whole, x, nets)
+        no_flip, flip_first = x, x
+        for layer in nets:
+            no_flip = torch.stack([bend(row, layer) for row in no_flip])
+            flip_first = torch.stack([bend(row.flip(0), layer) for row in flip_first])
+        others = {
+            "the loop ends after its first layer": nets[:1],
+            "every layer has a network of its own": nets[:1] * n_layers,
+            "the layers stand in another order": nets[::-1],
+            "the last layer is missing": nets[:-1],
+        }
+        others = {words: by_sample(whole, x, other) for words, other in others.items()}
+        t.value(
+            "z is what the layers make of x, one after the other, a flip after each",
+            z,
+            right,
+            mistakes={
+                "after each coupling flip(1): else the first half is never transformed": no_flip,
+                "the flip comes after the coupling, not before it": flip_first,
+                "after the last layer comes a flip too": right.flip(1),
+                **{words: value for words, (value, _) in others.items()},
+            },
+            mistake="z, then log_det, of the coupling with each network in turn, each followed by flip(1)",
+        )
+        t.value(
+            "the log-determinant is that of the whole Jacobian",
+            log_det,
+            volume,
+            mistakes={words: value for words, (_, value) in others.items()},
+            mistake="the log-determinants of all layers are added up, each sample's by itself",
+        )
+        t.gradient("all layers learn from z", z, right, *(net.B for net in nets))
+        t.gradient("all layers learn from log_det", log_det, volume, *(net.B for net in nets))
 
 
 def log_density(t: Trial, f: Callable) -> None:
-    x = torch.tensor([[0.0, 0.0], [1.0, 2.0]], dtype=torch.float64)
-    value = t.run(f, x, [Still()])
-    t.shape(
-        "one log-density for each sample",
-        value,
-        2,
-        mistake="sum over the numbers of a sample, dim=1",
-    )
-    best = -math.log(2 * math.pi)
-    t.near(
-        "where the flow does nothing it is the standard normal's: −1.838 and −4.338",
-        value,
-        torch.tensor([best, best - 2.5], dtype=torch.float64),
-        tol=1e-6,
-        mistake=[
-            (abs(float(value[0])) < 1e-6, "the constant −½ log 2π of each number is missing"),
-            (abs(float(value[0]) + best) < 1e-6, "this is minus the log-density"),
-            (abs(float(value[1]) - best + 5) < 1e-6, "the factor ½ of the squares is missing"),
-        ],
-    )
-    line = torch.linspace(-12, 12, 241, dtype=torch.float64)
-    grid = torch.cartesian_prod(line, line)
-    stretch = constant(0.5, 0.3, 1)
-    area = float(t.run(f, grid, [stretch, some_net(t, 1, 1)]).exp().sum() * 0.01)
-    t.near(
-        "the density has the area 1",
-        area,
-        1.0,
-        tol=0.02,
-        mistake=[
-            (area < 0.6, "the log-determinant has to be added, not subtracted; or it is missing"),
-            (True, "log p(x) = log N(z; 0, I) + log |det ∂z/∂x|"),
-        ],
-    )
+    for n, half, n_layers in t.cases((3, 5), (1, 3), (2, 3)):
+        d = 2 * half
+        x, nets = t.randn(n, d), nets_of(t, n_layers, half)
+        value = t.run(f, x, nets, untouched="x stays as it was")
+        t.shape(
+            "one log-density for each sample",
+            value,
+            n,
+            mistake="sum over the numbers of a sample, dim=1",
+        )
+        z, volume = by_sample(whole, x, nets)
+        normal = MultivariateNormal(torch.zeros(d).double(), torch.eye(d).double()).log_prob(z)
+        t.value(
+            "log N(z; 0, I) + log |det ∂z/∂x|, both found in another way",
+            value,
+            normal + volume,
+            mistakes={
+                "the log-determinant has to be added, not subtracted": normal - volume,
+                "the log-determinant is missing": normal,
+                "the constant −½ log 2π of each number is missing": (
+                    normal + volume + d / 2 * math.log(2 * math.pi)
+                ),
+                "this is minus the log-density": -normal - volume,
+                "the factor ½ of the squares is missing": (normal + volume - z.square().sum(1) / 2),
+                "each sample has a log-determinant of its own": normal + volume[0],
+            },
+            mistake="log p(x) = log N(z; 0, I) + log |det ∂z/∂x|",
+        )
+        t.gradient("all layers learn from it", value, normal + volume, *(net.B for net in nets))
 
 
 def flow_sample(t: Trial, f: Callable, flow: Callable) -> None:
-    n = 4000
-    x = t.run(f, n, 4, [], t.rng(0))
-    t.shape("n samples of d numbers", x, n, 4)
-    t.holds(
-        "without layers they are standard normal",
-        x.mean(0).abs().max() < 0.1 and (x.var(0) - 1).abs().max() < 0.15,
-        expected="means 0, variances 1",
-        came=f"means {x.mean().item():.2f}, variances {x.var().item():.2f}",
-        mistake="start from torch.randn, not torch.rand",
-    )
-    z = torch.randn(50, 4, generator=t.rng(1))
-    nets = [some_net(t, 2, 10 * j) for j in range(1, 4)]
-    plain = [lambda h, net=net: net(h.double()).to(h) for net in nets]
-    x = t.run(f, 50, 4, plain, t.rng(1))
-    back = t.run(flow, x, plain)[0]
-    t.near(
-        "your flow takes the samples back to the normal numbers that they were drawn from",
-        back,
-        z,
-        tol=1e-3,
-        mistake=[
-            (
-                (t.run(flow, z, plain)[0] - x).abs().max() < 1e-3,
-                "this is the flow itself; samples need its inverse",
-            ),
-            (True, "undo the layers from the last to the first: flip, then the inverse coupling"),
-        ],
-    )
+    for n, half, n_layers in t.cases((50, 90), (2, 4), (3, 4)):
+        d, start = 2 * half, torch.randn(4000, 2, generator=t.rng())
+        x = t.run(f, 4000, 2, [], t.rng())
+        t.shape("n samples of d numbers", x, 4000, 2)
+        t.distributed("without layers they are standard normal", x, "norm")
+        t.value(
+            "without layers they are the numbers that the generator draws",
+            x,
+            start,
+            mistake="start from torch.randn(n, d, generator=generator)",
+        )
+        nets = nets_of(t, n_layers, half)
+        with torch.no_grad():
+            x, z = t.run(f, n, d, nets, t.rng(1)), torch.randn(n, d, generator=t.rng(1))
+            t.value(
+                "the layers take the samples back to the normal numbers that they were drawn from",
+                torch.stack([whole(row, nets) for row in x]),
+                z,
+                tol=2e-3,
+                mistakes={
+                    "this is the flow itself; samples need its inverse": bool(
+                        (torch.stack([whole(row, nets) for row in z]) - x).abs().max() < 1e-3
+                    )
+                },
+                mistake="undo the layers from the last to the first: flip, then the inverse coupling",
+            )
+            back = t.run(flow, x, nets)[0]
+            t.value("your flow does so too", back, z, tol=2e-3, mistake="your flow is another map")
+    t.draws(lambda g: t.run(f, n, d, nets, g).detach())

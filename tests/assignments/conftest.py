@@ -22,7 +22,8 @@ class Answers:
         self.notebook = assign.read(path)
         self.exercises = {e.name: e for e in master.exercises(self.notebook, path.name)}
         self.solutions = {k: "\n\n".join(v) for k, v in assign.solutions(self.notebook).items()}
-        self.wrong = runpy.run_path(str(path.with_name(f"{path.name[:3]}.wrong.py")))["WRONG"]
+        lists = runpy.run_path(str(path.with_name(f"{path.name[:3]}.wrong.py")))
+        self.wrong, self.right = lists["WRONG"], lists["RIGHT"]
         self.space = {}
         for cell in self.notebook.cells:
             used = cell.cell_type == "code" and "experiment" not in cell.metadata.get("tags", [])

@@ -24,6 +24,53 @@ def test_solutions_pass(answers, seed, monkeypatch):
         assert report.passed, report.text()
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_other_right_ways_pass(answers, seed, monkeypatch):
+    monkeypatch.setenv("LECTOOL_SEED", str(seed))
+    assert list(answers.right) == list(answers.exercises)
+    for name, ways in answers.right.items():
+        for title, answer in ways:
+            report = answers.judge(name, answers.answer(name, answer))
+            assert report.passed, f"{name}, {title}:\n{report.text()}"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_wrong_answers_are_refused(answers, seed, monkeypatch):
+    """At every seed; a trial ends with its first failure, which makes this four times quicker."""
+    monkeypatch.setenv("LECTOOL_SEED", str(seed))
+    ends_at_once = lambda self, *args, stop=False, **more: holds(self, *args, stop=True, **more)  # noqa: E731
+    holds = Trial.holds
+    monkeypatch.setattr(Trial, "holds", ends_at_once)
+    accepted = [
+        (name, title)
+        for name, wrong in answers.wrong.items()
+        for title, answer, _ in wrong
+        if answers.judge(name, answers.answer(name, answer)).passed
+    ]
+    assert not accepted
+
+
+def test_inputs_are_drawn_anew(answers, monkeypatch):
+    """Sizes and numbers differ between two seeds, and no size is the same in all rounds."""
+    seen: dict = {}
+    run = Trial.run
+
+    def recorded(self, f, *args, **kwargs):
+        seen.setdefault(case, []).append([a for a in args if isinstance(a, torch.Tensor)])
+        return run(self, f, *args, **kwargs)
+
+    monkeypatch.setattr(Trial, "run", recorded)
+    for name in answers.exercises:
+        for seed in (0, 1):
+            case = name, seed
+            monkeypatch.setenv("LECTOOL_SEED", str(seed))
+            answers.judge(name)
+        sizes = [{tuple(x.shape) for call in seen[name, seed] for x in call} for seed in (0, 1)]
+        assert min(map(len, sizes)) >= 2 or name == "a8.flow_sample", name
+        first, other = ([x for call in seen[name, s] for x in call] for s in (0, 1))
+        assert not all(torch.equal(a, b) for a, b in zip(first, other)) or not first, name
+
+
 def test_checks_are_quick_and_leave_the_random_numbers_alone(answers):
     for name in answers.exercises:
         state, start = torch.get_rng_state(), time.perf_counter()
@@ -132,9 +179,9 @@ def test_a_wrong_answer_raises_and_shows_its_report_without_a_traceback(capsys):
 @pytest.mark.parametrize("came", [math.nan, math.inf, [1.0, math.nan], []])
 def test_nothing_is_near_what_is_no_number(came):
     trial = Trial()
-    assert not trial.near("it is 1", torch.tensor(came), 1.0, tol=1e9)
+    assert not trial.value("it is 1", torch.tensor(came), 1.0, tol=1e9)
     assert not trial.lines[0].passed
-    assert trial.near("it is 1", torch.tensor([1.0, 1.5]), 1.0, tol=0.5)
+    assert trial.value("it is nearly 1", torch.tensor([1.0, 1.5]), 1.0, tol=0.5)
 
 
 def test_a_right_answer_shows_each_property(answers, capsys):

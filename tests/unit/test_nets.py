@@ -28,7 +28,7 @@ def test_each_activation_is_a_module_of_its_own():
 
 @pytest.mark.parametrize("sizes", [[], [3], [3, 0], [-1, 2]])
 def test_mlp_rejects_sizes(sizes):
-    with pytest.raises(ValueError, match="expected at least two numbers, each at least 1"):
+    with pytest.raises(ValueError, match="expected two or more numbers, each at least 1"):
         mlp(sizes)
 
 
