@@ -27,7 +27,7 @@ def pick(quick: T, full: T) -> T:
     r"""Chooses a setting by scale.
 
     Arguments:
-        quick: the setting with which a chapter runs in at most 90 s on two CPU cores.
+        quick: the setting with which a chapter runs in a minute or two on two CPU cores.
         full: the paper's setting, for a GPU.
 
     Raises:

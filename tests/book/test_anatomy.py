@@ -9,6 +9,7 @@ import copy
 import re
 from pathlib import Path
 
+import book
 import nbformat
 import pytest
 import yaml
@@ -16,7 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("[0-9][0-9]-*.ipynb"))
-TIME_LINE = re.compile(r"^≈ \d+ s on two CPU cores · \S.*$", re.MULTILINE)
+TIME_LINE = re.compile(f"^{book.TIME_LINE.pattern}$", re.MULTILINE)
 CLOSING = ["Side by side", "Corrections to the slides", "Exercises", "Further reading"]
 DRAWS_NOTHING = {"style", "class_color", "table", "close", "use"}
 MAX_STATEMENTS, MAX_LINES = 15, 30  # a formatter may spread a statement over several lines
@@ -115,7 +116,7 @@ def says_three_abilities(nb):
 
 def says_time_and_data(nb):
     if len(TIME_LINE.findall(opening(nb))) != 1:
-        yield "no line '≈ N s on two CPU cores · data set' of its own before the first code cell"
+        yield "no line 'A minute or two on a laptop · data set' (or another of book.TIMES) of its own before the first code cell"
 
 
 def starts_with_hidden_setup(nb):
@@ -359,7 +360,7 @@ def good():
     nb.cells = [
         new_markdown_cell(
             "# A chapter\n\n" + "A sentence that makes one want to go on. " * 4 + "\n\n"
-            "You will be able to\n\n- see it,\n- write it,\n- check it.\n\n≈ 30 s on two CPU cores · MNIST"
+            "You will be able to\n\n- see it,\n- write it,\n- check it.\n\nAbout a minute on a laptop · MNIST"
         ),
         new_code_cell(
             "import matplotlib.pyplot as plt\nfrom lectool.plot import (\n    grid, style)\nstyle()\nseed(0)"
@@ -410,7 +411,7 @@ DAMAGES = [
     (opens_with_a_paragraph, replaced(0, "A sentence", "A sentence on $k$")),
     (says_three_abilities, replaced(0, "- check it.", "")),
     (says_three_abilities, replaced(0, "- check it.", "- check it.\n- sell it.")),
-    (says_time_and_data, replaced(0, "≈ 30 s", "30 s")),
+    (says_time_and_data, replaced(0, "About a minute", "70 s")),
     (says_time_and_data, replaced(0, " · MNIST", "")),
     (starts_with_hidden_setup, lambda nb: nb.cells[1].metadata.pop("tags")),
     (starts_with_hidden_setup, replaced(1, "seed(0)", "seed(1)")),

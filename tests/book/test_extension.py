@@ -54,7 +54,7 @@ def chapter(number, *, sentence=CLAIM["sentence"], hero=False):
     }
     cells = [
         new_markdown_cell(
-            f"# {number} Chapter & verse\n\nOne sentence. A second one.\n\n≈ 3 s on two CPU cores · MNIST"
+            f"# {number} Chapter & verse\n\nOne sentence. A second one.\n\nAbout a minute on a laptop · MNIST"
         ),
         new_code_cell(
             "draw()",
@@ -148,7 +148,7 @@ def test_cards(built):
         "02 Chapter & verse",
     ]
     assert cards[0].find_all("p")[0].get_text() == "One sentence. A second one."
-    assert cards[0].select_one(".time").get_text() == "≈ 3 s on two CPU cores · MNIST"
+    assert cards[0].select_one(".time").get_text() == "About a minute on a laptop · MNIST"
     assert cards[0].h3.a["href"] == "chapters/01-one.html"
     assert cards[0].img["alt"] == "A red field."
     with Image.open(built.folder / "_build/html" / cards[0].img["src"]) as image:
@@ -210,11 +210,11 @@ def test_the_moving_picture_of_a_chapter(built):
 
 
 def test_opening_is_plain_text():
-    source = "# 3 A *title*\n\nText with `code`, $k$ and a\n[link](x.md).\n\nMore.\n\n≈ 9 s on two CPU cores · moons"
+    source = "# 3 A *title*\n\nText with `code`, $k$ and a\n[link](x.md).\n\nMore.\n\nA minute or two on a laptop · moons"
     assert book.opening(source) == (
         "A title",
         "Text with code, k and a link.",
-        "≈ 9 s on two CPU cores · moons",
+        "A minute or two on a laptop · moons",
     )
 
 
