@@ -116,7 +116,7 @@ def says_three_abilities(nb):
 
 def says_time_and_data(nb):
     if len(TIME_LINE.findall(opening(nb))) != 1:
-        yield "no line 'A minute or two on a laptop · data set' (or another of book.TIMES) of its own before the first code cell"
+        yield "no line 'About a minute on a laptop · data set' (or another of book.TIMES) above the code"
 
 
 def starts_with_hidden_setup(nb):
