@@ -210,7 +210,7 @@ def test_the_moving_picture_of_a_chapter(built):
 
 
 def test_opening_is_plain_text():
-    source = "# 3 A *title*\n\nText with `code`, $k$ and a\n[link](x.md).\n\nMore.\n\nAbout a minute on a laptop · moons"
+    source = "# 3 A *title*\n\nText with `code`, $k$ and a\n[link](x.md).\n\nSo.\n\nAbout a minute on a laptop · moons"
     assert book.opening(source) == (
         "A title",
         "Text with code, k and a link.",
