@@ -304,6 +304,8 @@ def play(
         step: called as ``step(game, batches, generator)``; returns named terms.
         schedule: of all step sizes over the game, see :func:`lectool.train.fit`.
         each: called as ``each(n, game)`` before the first step, with n = 0, and after each; see :class:`Snapshots`.
+            A generator with averaged weights is torch's ``swa_utils.AveragedModel``, updated here; with spectral
+            norms in it, :func:`settle` its ``module`` before use.
         window: steps a record, and between two looks at whether the game is still finite.
         generator: source of the codes and batches; torch's global one where ``None``.
         progress: whether to show a bar; where ``None``, only if somebody watches.

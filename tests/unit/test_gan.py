@@ -562,6 +562,27 @@ def test_the_mean_of_weights_is_a_hook_of_three_lines():
     torch.testing.assert_close(mean.module[0].weight.detach(), expected)
 
 
+def test_a_mean_of_weights_keeps_spectral_norms():
+    """Its vectors are those of the last step, of length 1, not means of vectors; settled, each layer has norm 1."""
+    torch.manual_seed(0)
+    G, D = gan.spectral_normalize(nets.mlp([2, 32, 32, 2])), nets.mlp([2, 32, 1])
+    mean = torch.optim.swa_utils.AveragedModel(G, avg_fn=torch.optim.swa_utils.get_ema_avg_fn(0.95))
+
+    def each(n, game):
+        if n:
+            mean.update_parameters(G)
+
+    played(G, D, gan.NonSaturating(), points(), n_steps=60, latent=2, lr=3e-2, each=each)
+    vectors = [b for name, b in mean.module.named_buffers() if name.endswith((".u", ".v"))]
+    assert len(vectors) == 6
+    for vector in vectors:
+        assert vector.norm().item() == pytest.approx(1, abs=1e-4)
+    gan.settle(mean.module).eval()
+    layers = [layer for layer in mean.module.modules() if isinstance(layer, torch.nn.Linear)]
+    for layer in layers:
+        assert torch.linalg.matrix_norm(layer.weight, 2).item() == pytest.approx(1, abs=1e-3)
+
+
 def test_minibatch_features_by_two_loops():
     layer, x = gan.MinibatchDiscrimination(3, n_out=2, n_kernel=4), torch.randn(5, 3)
     M = (x @ layer.T.reshape(3, 8)).reshape(5, 2, 4)
