@@ -6,6 +6,7 @@ be silent, and on a good notebook that was damaged in one place, where it must n
 
 import ast
 import copy
+import functools
 import re
 from pathlib import Path
 
@@ -282,9 +283,35 @@ def has_a_thumbnail(nb):
 
 def links_to_what_exists(nb):
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(nb)):
-        path = target.split("#")[0]
-        if path and not re.match(r"\w+:", target) and not (ROOT / "chapters" / path).exists():
+        path, _, anchor = target.partition("#")
+        if not path or re.match(r"\w+:", target):
+            continue
+        if not (ROOT / "chapters" / path).exists():
             yield f"link to {target}, which does not exist"
+        elif path.endswith(".ipynb") and anchor and anchor not in anchors(path):
+            yield f"link to {target}: there is no such section"
+
+
+@functools.cache
+def anchors(path):
+    """What one can link to in a chapter: its headings, as Jupyter Book names them."""
+    titles = [title for _, title in headings(nbformat.read(ROOT / "chapters" / path, as_version=4))]
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def keeps_its_promises(nb):
+    """A chapter that is named and stands is linked, at the section where what is promised is kept."""
+    standing = {int(path.name[:2]) for path in CHAPTERS}
+    unlinked = re.sub(r"\[[^\]]*\]\([^)]*\)", "", prose(nb))
+    for found in re.findall(r"\b[Cc]hapters? ((?:\d+(?:, | and |–|/)?)+)", unlinked):
+        if named := standing & {int(number) for number in re.findall(r"\d+", found)}:
+            yield f"chapter {', '.join(map(str, sorted(named)))} is named without a link to its section"
+    for shown, target in re.findall(r"\[([Cc]hapters? \d+)\]\(([^)\s]+)\)", prose(nb)):
+        if (
+            int(re.search(r"\d+", shown)[0]) != int(re.match(r"(?:\d\d)?", target)[0] or 0)
+            or "#" not in target
+        ):
+            yield f"{shown} is linked to {target}, expected a section of that chapter"
 
 
 RULES = [
@@ -309,6 +336,7 @@ RULES = [
     runs_on_python3,
     has_a_thumbnail,
     links_to_what_exists,
+    keeps_its_promises,
 ]
 
 
@@ -460,6 +488,12 @@ DAMAGES = [
     (runs_on_python3, lambda nb: nb.metadata.kernelspec.update(name="my-environment")),
     (has_a_thumbnail, lambda nb: nb.cells[3].metadata.pop("tags")),
     (links_to_what_exists, replaced(10, "../references.md", "references.md")),
+    (links_to_what_exists, replaced(10, "../references.md", "01-pca.ipynb#no-such-section")),
+    (keeps_its_promises, replaced(2, "From $x$ to", "As chapter 1 says, from $x$ to")),
+    (
+        keeps_its_promises,
+        replaced(2, "From $x$ to", "As [chapter 1](02-autoencoders.ipynb#deep-bottlenecks) says"),
+    ),
 ]
 
 
