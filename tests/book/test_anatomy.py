@@ -128,6 +128,15 @@ def starts_with_hidden_setup(nb):
         yield "the set-up cell does not call seed(0)"
 
 
+def folds_the_same_everywhere(nb):
+    """What the page folds is folded in JupyterLab too, and nothing else is."""
+    for number, cell in enumerate(nb.cells):
+        on_page = bool({"hide-input", "hide-cell"} & set(cell.metadata.get("tags", [])))
+        in_lab = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+        if on_page != in_lab:
+            yield f"cell {number} is folded {'on the page' if on_page else 'in JupyterLab'} only"
+
+
 def has_claims(nb):
     if (found := count(nb, "claim")) < 4:
         yield f"{found} claims, expected at least 4"
@@ -320,6 +329,7 @@ RULES = [
     says_three_abilities,
     says_time_and_data,
     starts_with_hidden_setup,
+    folds_the_same_everywhere,
     has_claims,
     has_a_slider,
     shows_a_diagram,
@@ -413,7 +423,7 @@ def good():
         new_markdown_cell("## Exercises\n\n" + exercises),
         new_markdown_cell("## Further reading\n\n- Somebody (2006), [the list](../references.md)."),
     ]
-    nb.cells[1].metadata["tags"] = ["hide-cell"]
+    nb.cells[1].metadata.update(tags=["hide-cell"], jupyter={"source_hidden": True})
     return nb
 
 
@@ -489,6 +499,11 @@ DAMAGES = [
     (has_a_thumbnail, lambda nb: nb.cells[3].metadata.pop("tags")),
     (links_to_what_exists, replaced(10, "../references.md", "references.md")),
     (links_to_what_exists, replaced(10, "../references.md", "01-pca.ipynb#no-such-section")),
+    (folds_the_same_everywhere, lambda nb: nb.cells[1].metadata.pop("jupyter")),
+    (
+        folds_the_same_everywhere,
+        lambda nb: nb.cells[3].metadata.update(tags=["hide-input", "thumbnail"]),
+    ),
     (keeps_its_promises, replaced(2, "From $x$ to", "As chapter 1 says, from $x$ to")),
     (
         keeps_its_promises,
