@@ -14,6 +14,7 @@ changed is read again although its file is the same.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import html
 import io
@@ -94,6 +95,16 @@ class Chapter:
                 if frame := DATA_URL.search(page):
                     return base64.b64decode(frame[1]), alt
         return None
+
+
+@functools.cache
+def anchors(path: Path) -> frozenset[str]:
+    """What one can link to in a chapter: its headings of the first three levels, as Jupyter Book names them."""
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#{1,3} +(.+?) *$", text, flags=re.MULTILINE)
+    return frozenset(re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles)
 
 
 def opening(source: str) -> tuple[str, str, str]:

@@ -41,7 +41,7 @@ WRONG = {
         ("root forgotten", [("sigma2).sqrt()", "sigma2)")], "the root of λ − σ² is missing"),
         ("rows for columns", [("basis[:, :k] * scales", "basis[:k].T * scales")], "the eigenvectors are columns"),
         ("smallest axes", [("basis.flip(1)", "basis")], "the last ones that eigh returns"),
-        ("smallest variances", [("spectrum, basis = spectrum.flip(0), basis.flip(1)", "pass")], "sorts from small to large"),
+        ("smallest variances", [("spectrum, basis = spectrum.flip(0), basis.flip(1)", "pass")], "the root of a negative number"),
         ("transposed W", [("basis[:, :k] * scales", "(basis[:, :k] * scales).T")], "W is d × k"),
         ("mean over the features", [("return mean,", "return x.mean(dim=1).mean() + 0 * mean,")], "over the samples: x.mean(0)"),
         ("a part is missing", [("return mean, basis[:, :k] * scales, sigma2", "return basis[:, :k] * scales, sigma2")], "return mean, W, sigma2"),

@@ -6,7 +6,6 @@ be silent, and on a good notebook that was damaged in one place, where it must n
 
 import ast
 import copy
-import functools
 import re
 from pathlib import Path
 
@@ -297,15 +296,12 @@ def links_to_what_exists(nb):
             continue
         if not (ROOT / "chapters" / path).exists():
             yield f"link to {target}, which does not exist"
-        elif path.endswith(".ipynb") and anchor and anchor not in anchors(path):
+        elif (
+            path.endswith(".ipynb")
+            and anchor
+            and anchor not in book.anchors(ROOT / "chapters" / path)
+        ):
             yield f"link to {target}: there is no such section"
-
-
-@functools.cache
-def anchors(path):
-    """What one can link to in a chapter: its headings, as Jupyter Book names them."""
-    titles = [title for _, title in headings(nbformat.read(ROOT / "chapters" / path, as_version=4))]
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def keeps_its_promises(nb):

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import book
 import nbformat
 import pytest
 import yaml
@@ -51,22 +52,13 @@ def rows(text):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in kept]
 
 
-def anchors(path):
-    """What one can link to in a chapter: the headings of the first three levels, as Jupyter Book names them."""
-    nb = nbformat.read(path, as_version=4)
-    text = "\n\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
-    text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
-    titles = re.findall(r"^#{1,3} +(.+?) *$", text, flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
-
-
 def dead_ends(cell):
     """Links of a table cell into chapters that do not exist, or not there; one link at least is expected."""
     targets = re.findall(r"\]\((chapters/[\w-]+\.ipynb)#([^)]+)\)", cell)
     if not targets:
         yield f"no link to a section of a chapter in {cell!r}"
     for name, anchor in targets:
-        if not (ROOT / name).exists() or anchor not in anchors(ROOT / name):
+        if not (ROOT / name).exists() or anchor not in book.anchors(ROOT / name):
             yield f"{name}#{anchor} does not exist"
 
 
