@@ -4,7 +4,7 @@
 
 The bare loop already does what this costs little: channels-last images, fakes detached in the discriminator's step and
 used again in the generator's, whose step freezes the discriminator. Both start from the same seed, draw the same
-batches and codes, and must end at the same weights: only then are their times compared. Loops as they are
+batches and codes, and must end at the same weights up to rounding: only then are their times compared. Loops as they are
 often copied (nothing detached, nothing frozen, images in the default order, fresh fakes for each player) stand beside
 them. WGAN-GP takes five updates of the critic a step, as it was published. Then updates of a small game in the plane
 are counted, and exact transport (beside POT, where it is installed) and the Fréchet distance (beside SciPy's matrix
@@ -162,7 +162,8 @@ def main() -> None:
             for loop, seconds in times.items():
                 took, ends[loop] = run(loop, *case)
                 seconds.append(took)
-            if not all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ends[played], ends[bare])):
+            # Sums in another order differ in the last digit, which 20 steps of ReLU nets make 1e-3; other draws, 0.2.
+            if any((a - b).norm() > 0.01 * a.norm() for a, b in zip(ends[played], ends[bare])):
                 raise SystemExit(f"{name}: the two loops end at different weights")
         play_s, bare_s, copied_s = (
             statistics.median(v[1:]) for v in times.values()

@@ -111,24 +111,23 @@ def principal_axes(x: Tensor, mean: Tensor, solver: str = "auto") -> tuple[Tenso
 def covariance(x: Tensor, mean: Tensor, block: int = 4096) -> Tensor:
     r"""Covariance :math:`\frac1n \sum_i (x_i - \mu)(x_i - \mu)^\top` in float64 on the CPU, shape (d, d)."""
     n, d = x.shape
-    C, rest = np.zeros((d, d)), np.zeros(d)
+    dtype, device = (torch.float64, "cpu") if _is_precise(x) else (x.dtype, x.device)
+    C, mean = np.zeros((d, d)), mean.detach().to(device, dtype)
+    # One place for all blocks: new pages for each would take a third of the time.
+    place = torch.empty(min(block, n), d, dtype=dtype, device=device)
     for rows in x.detach().split(block):
-        gram, total = _sums(rows, mean, precise=_is_precise(x))
-        C, rest = C + gram, rest + total
-    # What rounding has left of the mean.
-    rest = rest / n
-    return torch.from_numpy(C / n - np.outer(rest, rest))
+        C += _gram(rows.to(device), mean, place[: len(rows)])
+    return torch.from_numpy(C / n)
 
 
-def _sums(rows: Tensor, mean: Tensor, *, precise: bool) -> tuple[np.ndarray, np.ndarray]:
-    r""":math:`X^\top X` and the column sums of centered rows."""
-    if precise or rows.device.type == "cpu":
-        # NumPy sees one matrix in both factors and does half of the work (BLAS syrk); torch does not.
-        rows, mean = rows.cpu().numpy(), mean.detach().cpu().numpy()
-        X = np.subtract(rows, mean, dtype=float if precise else rows.dtype)
-        return (X.T @ X).astype(float), X.sum(0, dtype=float)
-    X = rows - mean.detach()
-    return (X.T @ X).cpu().numpy().astype(float), X.sum(0).cpu().numpy().astype(float)
+def _gram(rows: Tensor, mean: Tensor, X: Tensor) -> np.ndarray:
+    r""":math:`X^\top X` of centered rows, which are put into X."""
+    if X.device.type != "cpu":
+        torch.sub(rows, mean, out=X)
+        return (X.T @ X).cpu().numpy()
+    # NumPy sees one matrix in both factors and does half of the work (BLAS syrk); torch does not.
+    X = np.subtract(rows.numpy(), mean.numpy(), out=X.numpy())
+    return X.T @ X
 
 
 def eigen(C: Tensor) -> tuple[Tensor, Tensor]:
@@ -165,10 +164,12 @@ def rank(x: Tensor, mean: Tensor, axes: Tensor, variances: Tensor) -> int:
         x, mean: the data and their mean.
         axes, variances: of :func:`principal_axes`.
     """
-    spread = axes.T.square() @ variances
-    numbers = ROUNDINGS**2 * torch.finfo(x.dtype).eps ** 2 * (double(mean).cpu() ** 2 + spread)
+    # In NumPy, like the products above: two libraries' threads in turns would cost as much as all the rest.
+    squares, variances, mean = axes.numpy() ** 2, variances.numpy(), double(mean).cpu().numpy()
+    spread = variances @ squares
+    numbers = ROUNDINGS**2 * torch.finfo(x.dtype).eps ** 2 * (mean**2 + spread)
     products = 8 * (x.shape[1] * np.finfo(float).eps if _is_precise(x) else 1e-7) * spread
-    return int((variances > axes.square() @ (numbers + products)).sum())
+    return int((variances > squares @ (numbers + products)).sum())
 
 
 def constant_columns(x: Tensor) -> Tensor:
