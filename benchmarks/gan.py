@@ -4,11 +4,11 @@
 
 The bare loop already does what this costs little: channels-last images, fakes detached in the discriminator's step and
 used again in the generator's, whose step freezes the discriminator. Both start from the same seed, draw the same
-batches and codes, and must end at the same weights up to rounding: only then are their times compared. Loops as they are
-often copied (nothing detached, nothing frozen, images in the default order, fresh fakes for each player) stand beside
-them. WGAN-GP takes five updates of the critic a step, as it was published. Then updates of a small game in the plane
-are counted, and exact transport (beside POT, where it is installed) and the Fréchet distance (beside SciPy's matrix
-root) are timed.
+batches and codes, and must end at the same weights up to rounding: only then are their times compared. Loops as they
+are often copied (nothing detached, nothing frozen, images in the default order, fresh fakes for each player) stand
+beside them. WGAN-GP takes five updates of the critic a step, as it was published. Then updates of a small game in the
+plane are counted, and exact transport (beside POT, where it is installed) and the Fréchet distance (beside SciPy's
+matrix root) are timed.
 """
 
 import os
