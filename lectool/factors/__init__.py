@@ -4,13 +4,13 @@ from lectool.factors.gaussian import (
     PPCA,
     FactorAnalysis,
     GradientPPCA,
-    MixtureOfPPCA,
     log_density,
     posterior,
     ppca_em_missing,
     ppca_gradient,
 )
 from lectool.factors.independent import FastICA, amari_distance, kurtosis, negentropy
+from lectool.factors.mixtures import MixtureOfFactorAnalyzers, MixtureOfPPCA
 from lectool.factors.slow import (
     SlowFeatureAnalysis,
     decorrelation_penalty,
@@ -23,6 +23,7 @@ __all__ = [
     "FactorAnalysis",
     "FastICA",
     "GradientPPCA",
+    "MixtureOfFactorAnalyzers",
     "MixtureOfPPCA",
     "SlowFeatureAnalysis",
     "amari_distance",

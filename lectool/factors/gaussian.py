@@ -1,10 +1,9 @@
-r"""Chapter 04, Gaussian factors: factor analysis, probabilistic PCA and mixtures of it."""
+r"""Chapter 04, Gaussian factors: factor analysis and probabilistic PCA."""
 
 import math
 import warnings
 
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from lectool import check
@@ -12,7 +11,6 @@ from lectool.em import climb, extrapolate
 from lectool.moments import (
     constant_columns,
     covariance,
-    double,
     eigen,
     features,
     mean,
@@ -473,127 +471,3 @@ def ppca_gradient(W: Tensor, noise: Tensor, C: Tensor) -> Tensor:
     sigma = W @ W.T + noise * torch.eye(len(W)).to(W)
     turned = torch.linalg.solve(sigma, W)
     return torch.linalg.solve(sigma, C @ turned) - turned
-
-
-class MixtureOfPPCA:
-    r"""Several PPCA models that share the data: a bent set of points by flat pieces, by EM.
-
-    The E-step finds the share :math:`r_{ic}` of each piece in each sample; the M-step is the closed form
-    of PPCA on the covariance with these weights.
-
-    Arguments:
-        n_mixtures: number of pieces.
-        n_components: k of each.
-        max_iter, tol: as in :class:`FactorAnalysis`.
-        min_noise: lower bound of each noise variance, as a share of the mean variance of a feature.
-        generator: of the start by k-means.
-
-    Attributes:
-        weights_: prior share of each piece, shape (m,).
-        means_: shape (m, d).
-        W_: loadings, shape (m, d, k).
-        noise_variance_: shape (m,).
-        loglike_, n_iter_: as in :class:`FactorAnalysis`.
-
-    References:
-        Tipping & Bishop (1999), Mixtures of probabilistic principal component analyzers.
-    """
-
-    def __init__(
-        self,
-        n_mixtures: int,
-        n_components: int,
-        *,
-        max_iter: int = 200,
-        tol: float = 1e-4,
-        min_noise: float = 1e-4,
-        generator: torch.Generator | None = None,
-    ):
-        check.at_least(1, n_mixtures=n_mixtures, max_iter=max_iter)
-        check.non_negative(tol=tol)
-        check.positive(min_noise=min_noise)
-        self.n_mixtures, self.n_components, self.max_iter = n_mixtures, n_components, max_iter
-        self.tol, self.min_noise, self.generator = tol, min_noise, generator
-
-    def fit(self, x: Tensor) -> "MixtureOfPPCA":
-        r"""Finds the pieces in x, shape (n, d).
-
-        Raises:
-            ValueError: if x does not pass :func:`lectool.check.data`, has no variance, ``n_components`` is not in
-                1 … d − 1, or
-                there are not at least two samples a piece.
-        """
-        check.data(x)
-        (n, d), k = x.shape, self.n_components
-        if not 1 <= k < d or n < 2 * self.n_mixtures:
-            raise ValueError(
-                f"n_components is {k}, n_mixtures {self.n_mixtures} for {n} samples of {d} numbers; "
-                f"expected 1 … {d - 1} and at most {n // 2}"
-            )
-        floor = self.min_noise * double(x).var(0, correction=0).mean().item()
-        if floor == 0:
-            raise ValueError("all samples are the same; expected some variance")
-        seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
-        found = KMeans(self.n_mixtures, n_init=3, random_state=seed).fit(x.cpu().numpy()).labels_
-        share = nn.functional.one_hot(torch.as_tensor(found).long(), self.n_mixtures).to(x)
-
-        def e_step(*parameters: Tensor) -> tuple[float, tuple]:
-            joint = self.joint(x, *parameters)
-            return joint.logsumexp(1).double().mean().item(), (joint.softmax(1),)
-
-        def m_step(share: Tensor) -> tuple[Tensor, ...]:
-            return self.maximize(x, share.clamp(min=1e-10), floor)
-
-        steps = {"max_iter": self.max_iter, "tol": self.tol, "name": "MixtureOfPPCA"}
-        found, _, self.loglike_ = climb(e_step, m_step, m_step(share), **steps)
-        self.weights_, self.means_, self.W_, self.noise_variance_ = found
-        self.n_iter_ = len(self.loglike_) - 1
-        return self
-
-    def maximize(self, x: Tensor, share: Tensor, floor: float) -> tuple[Tensor, ...]:
-        r"""PPCA's closed form for each piece, on the samples' shares in it: weights, means, loadings, noise."""
-        total, W, noise = share.sum(0), [], []
-        means = (share.T @ x) / total[:, None]
-        for r, mu in zip((share / total).T, means, strict=True):
-            centered = double(x) - double(mu)
-            axes, variances = eigen((centered.T * double(r)) @ centered)
-            sigma2 = max(variances[self.n_components :].mean().item(), floor)
-            loadings, sigma2 = ppca_closed_form(axes, variances, len(mu), self.n_components, sigma2)
-            W.append(loadings.to(x))
-            noise.append(sigma2.to(x))
-        return total / total.sum(), means, torch.stack(W), torch.stack(noise)
-
-    @staticmethod
-    def joint(x: Tensor, weights: Tensor, means: Tensor, W: Tensor, noise: Tensor) -> Tensor:
-        r"""Log-density of each sample together with each piece, shape (n, m)."""
-        pieces = zip(means, W, noise, strict=True)
-        return torch.stack([log_density(x - mu, V, s) for mu, V, s in pieces], 1) + weights.log()
-
-    def of(self, x: Tensor) -> Tensor:
-        r"""The joint log-density of data under the fitted model, shape (n, m)."""
-        check.data(x, width=self.means_.shape[1], like=self.means_)
-        return self.joint(x, self.weights_, self.means_, self.W_, self.noise_variance_)
-
-    def score_samples(self, x: Tensor) -> Tensor:
-        r"""Log-density of each sample in nats, shape (n,)."""
-        return self.of(x).logsumexp(1)
-
-    def score(self, x: Tensor) -> float:
-        r"""Mean log-density in nats a sample."""
-        return self.score_samples(x).double().mean().item()
-
-    def predict_proba(self, x: Tensor) -> Tensor:
-        r"""The share of each piece in each sample, shape (n, m)."""
-        return self.of(x).softmax(1)
-
-    def sample(self, n: int = 1, *, generator: torch.Generator | None = None) -> Tensor:
-        r"""New data, shape (n, d)."""
-        _, d, k = self.W_.shape
-        check.at_least(1, n=n)
-        where = "cpu" if generator is None else generator.device
-        c = torch.multinomial(self.weights_.to(where), n, replacement=True, generator=generator).to(
-            self.W_.device
-        )
-        z, noise = (draw((n, size), self.W_, generator) for size in (k, d))
-        mapped = (self.W_[c] @ z[:, :, None])[:, :, 0]
-        return self.means_[c] + mapped + noise * self.noise_variance_[c].sqrt()[:, None]

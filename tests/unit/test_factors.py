@@ -17,6 +17,7 @@ from lectool.factors import (
     FactorAnalysis,
     FastICA,
     GradientPPCA,
+    MixtureOfFactorAnalyzers,
     MixtureOfPPCA,
     SlowFeatureAnalysis,
     amari_distance,
@@ -239,7 +240,13 @@ def test_samples_have_the_model_s_moments(make):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_dtypes_are_kept(dtype):
     x = factor_data().to(dtype)
-    for model in (PPCA(2), PPCA(2, solver="em"), FactorAnalysis(2), MixtureOfPPCA(2, 1)):
+    for model in (
+        PPCA(2),
+        PPCA(2, solver="em"),
+        FactorAnalysis(2),
+        MixtureOfPPCA(2, 1),
+        MixtureOfFactorAnalyzers(2, 1),
+    ):
         model.fit(x)
         assert model.W_.dtype == model.noise_variance_.dtype == dtype
         assert model.sample(3).dtype == dtype and model.score_samples(x).dtype == dtype
@@ -323,6 +330,39 @@ def test_mixture_density_likelihood_and_samples():
     torch.testing.assert_close(drawn.T.cov(), x.T.cov(), rtol=0.1, atol=1.5)
 
 
+def test_a_mixture_of_one_factor_analyzer_is_factor_analysis():
+    x = factor_data()
+    one = MixtureOfFactorAnalyzers(1, 2, max_iter=3000, tol=1e-9).fit(x)
+    alone = FactorAnalysis(2).fit(x)
+    torch.testing.assert_close(one.score(x), alone.score(x), rtol=0, atol=1e-4)
+    torch.testing.assert_close(one.noise_variance_[0], alone.noise_variance_, rtol=0.02, atol=1e-3)
+
+
+def test_factor_analyzers_far_apart_find_the_noise_of_each_part():
+    noises = torch.tensor([[0.1, 1, 2, 0.5, 1], [2, 0.2, 0.1, 1, 0.4]]).double()
+    parts = []
+    for noise, n, shift in zip(noises, (4000, 12000), (0, 100), strict=True):
+        W, g = torch.tensor([[2.0], [-1.5], [1], [1.5], [-2]]).double(), rng(shift)
+        z, e = (torch.randn(n, m, generator=g, dtype=torch.float64) for m in (1, 5))
+        parts.append(z @ W.T + e * noise.sqrt() + shift)
+    x = torch.cat(parts)
+    model = MixtureOfFactorAnalyzers(2, 1, tol=1e-7, max_iter=2000, generator=rng()).fit(x)
+    assert min(b - a for a, b in zip(model.loglike_, model.loglike_[1:])) >= 0
+    order = model.weights_.argsort()
+    torch.testing.assert_close(model.weights_[order], torch.tensor([0.25, 0.75]).double())
+    torch.testing.assert_close(model.noise_variance_[order], noises, rtol=0.15, atol=0.1)
+    full = [
+        w.log() + gaussian_log_density(x, m, W @ W.T + noise.diag())
+        for w, m, W, noise in zip(
+            model.weights_, model.means_, model.W_, model.noise_variance_, strict=True
+        )
+    ]
+    torch.testing.assert_close(model.score_samples(x), torch.stack(full).logsumexp(0))
+    drawn = model.sample(40_000, generator=rng())
+    for mine, part in ((drawn[drawn[:, 0] < 50], parts[0]), (drawn[drawn[:, 0] >= 50], parts[1])):
+        torch.testing.assert_close(mine.T.cov(), part.T.cov(), rtol=0.1, atol=0.15)
+
+
 def test_pieces_far_apart_are_the_ppca_of_each_part():
     parts = 3 * factor_data(400, 4, 1), 3 * factor_data(1200, 4, 1, seed=5) + 200
     model = MixtureOfPPCA(2, 1, generator=rng()).fit(torch.cat(parts))
@@ -363,7 +403,12 @@ def test_samples_of_the_network_have_its_covariance():
 # ------------------------------------------------------------------------------------- bad input
 
 
-MODELS = [lambda k: FactorAnalysis(k), lambda k: PPCA(k), lambda k: MixtureOfPPCA(2, k)]
+MODELS = [
+    lambda k: FactorAnalysis(k),
+    lambda k: PPCA(k),
+    lambda k: MixtureOfPPCA(2, k),
+    lambda k: MixtureOfFactorAnalyzers(2, k),
+]
 
 
 @pytest.mark.parametrize("make", MODELS)
