@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lectool import check
 
-__all__ = ["bernoulli_cross_entropy", "count_parameters", "init_he", "init_small", "mlp"]
+__all__ = ["Rows", "bernoulli_cross_entropy", "count_parameters", "init_he", "init_small", "mlp"]
 
 
 def bernoulli_cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
@@ -48,6 +48,13 @@ def mlp(
     if last is not None:
         layers.append(last())
     return nn.Sequential(*layers)
+
+
+class Rows(nn.Sequential):
+    r"""Parts that know batches only, for tensors with more leading axes, such as several codes a sample: (…, k)."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return super().forward(z.reshape(-1, z.shape[-1])).unflatten(0, z.shape[:-1])
 
 
 def init_small(module: nn.Module, sd: float = 0.1) -> nn.Module:

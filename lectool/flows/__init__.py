@@ -30,7 +30,7 @@ from lectool.flows.images import (
     glow,
     glow_step,
 )
-from lectool.flows.posterior import FlowPosterior, FlowVAE
+from lectool.flows.posterior import FlowPosterior, FlowPrior, FlowVAE
 from lectool.flows.residual import ContractiveMLP, ResidualLayer, power_series_log_det
 from lectool.flows.simple import ActNorm, Affine, InvertibleConv, Logit, Planar, Radial
 
@@ -49,6 +49,7 @@ __all__ = [
     "Flow",
     "FlowMatching",
     "FlowPosterior",
+    "FlowPrior",
     "FlowVAE",
     "Inverse",
     "InverseAutoregressive",

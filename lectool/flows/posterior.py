@@ -1,13 +1,13 @@
-r"""A flow behind the encoder of a variational autoencoder (chapter 11)."""
+r"""Flows inside of a variational autoencoder (chapter 11): behind its encoder, or for its prior."""
 
 import torch
 from torch import Tensor, nn
 
-from lectool.flows.core import Layer
+from lectool.flows.core import Flow, Layer
 from lectool.vae.parts import Posterior
 from lectool.vae.plain import VAE
 
-__all__ = ["FlowPosterior", "FlowVAE"]
+__all__ = ["FlowPosterior", "FlowPrior", "FlowVAE"]
 
 
 class FlowPosterior:
@@ -87,3 +87,39 @@ class FlowVAE(VAE):
         z, log_q = q.sample_with_log_prob(generator=generator)
         kl = log_q - self.prior.log_prob(z, c)
         return self.likelihood.log_prob(self.output(z, c), x), kl[:, None]
+
+
+class FlowPrior(nn.Module):
+    r"""A prior p(z) with the density of a flow, for any :class:`~lectool.vae.VAE`.
+
+    .. math:: \mathrm{KL}(q \Vert p) \approx \log q(z \mid x) - \log p(z), \qquad z \sim q(z \mid x)
+
+    Arguments:
+        flow: over codes, vectors of k numbers.
+
+    References:
+        Chen et al. (2017), Variational lossy autoencoder.
+    """
+
+    def __init__(self, flow: Flow):
+        super().__init__()
+        self.flow = flow
+
+    def log_prob(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        r"""log p(z), shape (…, n)."""
+        return self.flow.log_prob(z.flatten(0, -2)).view(z.shape[:-1])
+
+    def sample(
+        self, n: int, c: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        r"""Codes, shape (n, k)."""
+        return self.flow.sample(n, generator=generator)
+
+    def kl_terms(self, q: Posterior, c: Tensor | None = None) -> Tensor:
+        r"""One draw of log q − log p, shape (n, 1): it does not split by coordinate."""
+        z, log_q = q.sample_with_log_prob()
+        return (log_q - self.log_prob(z, c))[:, None]
+
+    def kl(self, q: Posterior, c: Tensor | None = None) -> Tensor:
+        r"""The same, shape (n,)."""
+        return self.kl_terms(q, c).sum(-1)

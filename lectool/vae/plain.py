@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lectool import check
-from lectool.nets import mlp
+from lectool.nets import Rows, init_he, mlp
 from lectool.vae.parts import LIKELIHOODS, POSTERIORS, Likelihood, Posterior, StandardNormal
 
 __all__ = ["VAE"]
@@ -89,6 +89,51 @@ class VAE(nn.Module):
         down = [d + n_conditions, *hidden, posterior.n_outputs(k)]
         up = [k + n_conditions, *hidden[::-1], likelihood.n_outputs(d)]
         parts = mlp(down, activation), mlp(up, activation), StandardNormal(k)
+        return cls(*parts, likelihood=likelihood, posterior=posterior, **settings)
+
+    @classmethod
+    def convolutional(
+        cls,
+        side: int,
+        channels: Sequence[int],
+        k: int,
+        *,
+        likelihood: str | Likelihood = "bernoulli",
+        posterior: str | type[Posterior] = "diagonal",
+        **settings: object,
+    ) -> "VAE":
+        r"""One for square images: each convolution of the encoder halves the side, each of the decoder doubles it.
+
+        Arguments:
+            side: of the images, which come as rows of side² numbers; a multiple of 2 to the number of layers.
+            channels: of the encoder's layers; the decoder has them in reverse.
+            k: numbers in a code.
+            likelihood, posterior, settings: of the class.
+
+        Raises:
+            ValueError: if the side cannot be halved so often.
+
+        References:
+            Radford, Metz & Chintala (2016), whose generator and discriminator have these layers.
+
+        Example:
+            >>> vae = VAE.convolutional(32, [16, 32, 64], 20, likelihood="gaussian")
+        """
+        check.sizes([k, *channels])
+        likelihood, posterior = _likelihood(likelihood), _posterior(posterior)
+        small, left = divmod(side, 2 ** len(channels))
+        if left or not small:
+            raise ValueError(f"side is {side}; expected a multiple of {2 ** len(channels)}")
+        inner, n_out = (channels[-1], small, small), likelihood.n_outputs(side**2) // side**2
+        down, up = [nn.Unflatten(-1, (1, side, side))], []
+        for n_in, n in zip([1, *channels], channels):
+            down += [nn.Conv2d(n_in, n, 4, stride=2, padding=1), nn.ReLU()]
+        down += [nn.Flatten(), nn.Linear(math.prod(inner), posterior.n_outputs(k))]
+        up += [nn.Linear(k, math.prod(inner)), nn.Unflatten(-1, inner)]
+        for n_in, n in zip(channels[::-1], [*channels[-2::-1], n_out], strict=True):
+            up += [nn.ReLU(), nn.ConvTranspose2d(n_in, n, 4, stride=2, padding=1)]
+        up += [nn.Flatten()]
+        parts = init_he(nn.Sequential(*down)), init_he(Rows(*up)), StandardNormal(k)
         return cls(*parts, likelihood=likelihood, posterior=posterior, **settings)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Posterior:

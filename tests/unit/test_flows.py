@@ -1,5 +1,6 @@
 """Flows against autograd's Jacobian, numerical integration, slow loops, torch.distributions and SciPy."""
 
+import copy
 import math
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.integrate import solve_ivp
 from torch import nn
 from torch.distributions import MultivariateNormal, Normal, StudentT
 
-from lectool import data, flows, train
+from lectool import data, flows, random, train, vae
 from lectool.energy import mixture_denoiser, mixture_score
 from lectool.flows import (
     ActNorm,
@@ -25,6 +26,7 @@ from lectool.flows import (
     Diffusion,
     Flow,
     FlowMatching,
+    FlowPrior,
     FlowVAE,
     Inverse,
     InverseAutoregressive,
@@ -1067,3 +1069,37 @@ def test_the_way_back_is_bayes_rule():
     p = log_p.softmax(0)
     assert mean.item() == pytest.approx((p * grid).sum().item(), abs=1e-4)
     assert variance.item() == pytest.approx((p * (grid - mean.item()) ** 2).sum().item(), abs=1e-4)
+
+
+def test_a_flow_that_moves_nothing_is_the_standard_normal_prior():
+    flow = flows.realnvp(2, 2)
+    for layer in flow.layers:
+        torch.nn.init.zeros_(layer.net[-1].weight), torch.nn.init.zeros_(layer.net[-1].bias)
+    prior, q = FlowPrior(flow), vae.DiagonalGaussian(torch.randn(5000, 4))
+    plain = StandardNormal(2)
+    z = torch.randn(3, 7, 2)
+    torch.testing.assert_close(prior.log_prob(z), plain.log_prob(z))
+    torch.testing.assert_close(prior.kl(q).mean(), plain.kl(q).mean(), rtol=0.03, atol=0.03)
+    assert prior.sample(4).shape == (4, 2)
+
+
+def test_a_flow_prior_comes_to_the_codes_and_the_bound_counts_it():
+    random.seed(0)
+    model = VAE.mlp([6, 16, 2], likelihood="gaussian")
+    x = torch.randn(2000, 6) * torch.tensor([3.0, 1, 1, 1, 1, 1]) + 2
+    before = model.elbo(x).mean().item()
+    model.requires_grad_(False)
+    codes = model.encode(x).mean
+    with_flow = copy.deepcopy(model)
+    with_flow.prior = FlowPrior(flows.realnvp(2, 4))
+    train.fit(with_flow, x, steps=400, batch_size=200, lr=1e-2, progress=False)
+    with torch.no_grad():
+        after = with_flow.elbo(x).mean().item()
+        by_draws = with_flow.log_weights(x, 50).mean().item()
+        drawn = with_flow.prior.sample(20_000)
+        aggregate = model.encode(x).sample(10).flatten(0, 1)
+    assert after > before
+    assert abs(after - by_draws) < 0.3
+    torch.testing.assert_close(drawn.mean(0), aggregate.mean(0), rtol=0.1, atol=0.15)
+    torch.testing.assert_close(drawn.std(0), aggregate.std(0), rtol=0.15, atol=0.1)
+    assert codes.shape == (2000, 2)

@@ -368,6 +368,29 @@ def test_importance_sampling_in_chunks_is_importance_sampling():
         assert found == pytest.approx(exact.log_prob(x).mean().item(), abs=0.15)
 
 
+def test_a_convolutional_vae_has_the_shapes_and_bounds_of_any_other():
+    x = torch.rand(6, 256, generator=random.generator())
+    for likelihood, posterior in (("gaussian", "full"), ("heteroscedastic", "diagonal")):
+        model = VAE.convolutional(16, [3, 5], 4, likelihood=likelihood, posterior=posterior)
+        assert model.encode(x).mean.shape == (6, 4)
+        assert model.reconstruct(x).shape == (6, 256)
+        assert model.sample(3).shape == (3, 256)
+        with torch.no_grad():
+            many = model.log_weights(x, 200, generator=random.generator())
+            assert many.shape == (200, 6)
+            z = model.encode(x).sample(3, generator=random.generator())
+            one_by_one = torch.stack([model.output(v) for v in z])
+        torch.testing.assert_close(model.output(z), one_by_one)
+        terms = torch.stack([model.elbo(x, generator=random.generator(i)) for i in range(200)])
+        torch.testing.assert_close(many.mean(0), terms.mean(0), rtol=0.05, atol=0.5)
+    n_layers = sum(isinstance(m, nn.ConvTranspose2d) for m in model.modules())
+    assert n_layers == 2
+    with pytest.raises(ValueError, match="side is 20"):
+        VAE.convolutional(20, [2, 2, 2], 4)
+    with pytest.raises(ValueError, match="sizes"):
+        VAE.convolutional(16, [0], 4)
+
+
 def test_linear_vae_converges_to_ppca():
     random.seed(0)
     x = torch.randn(3000, 2) @ torch.randn(2, 5) + 0.5 * torch.randn(3000, 5)
