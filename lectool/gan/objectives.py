@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu, softplus
 
 from lectool import check
-from lectool.metrics import mmd2
+from lectool.metrics import kernel_values, mmd2
 
 __all__ = [
     "MMD",
@@ -227,6 +227,35 @@ class MMD:
 
     def discrepancy(self, real: Tensor, fake: Tensor) -> Tensor:
         return mmd2(real, fake, self.kernel, self.widths)
+
+    def witness(
+        self, features: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor
+    ) -> Callable[[Tensor], Tensor]:
+        r"""What plays the critic's part: large where real samples are near in the features, small where fakes are.
+
+        .. math:: f(v) = \mathbb E_x k(h(v), h(x)) - \mathbb E_y k(h(v), h(y))
+
+        The mean of f over real samples less that over fakes is the discrepancy; its slope is what a penalty is
+        for. The values of one kernel lie in 0 … 1.
+
+        Arguments:
+            features: h, the discriminator.
+            real, fake: x and y, shapes (n, …).
+
+        Returns:
+            a function of samples, shape (n, …), with values of shape (n,).
+        """
+        of_real, of_fake = features(real), features(fake)
+
+        def f(v: Tensor) -> Tensor:
+            h = features(v)
+            near_real, near_fake = (
+                kernel_values(h, other, self.kernel, self.widths).mean(1)
+                for other in (of_real, of_fake)
+            )
+            return near_real - near_fake
+
+        return f
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         return -self.discrepancy(real, fake)

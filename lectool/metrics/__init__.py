@@ -14,7 +14,7 @@ derives (optimal transport).
 """
 
 from lectool.metrics.codes import nearest, principal_angles, retrieval_precision
-from lectool.metrics.distributions import frechet_distance, mmd2, squared_mmd
+from lectool.metrics.distributions import frechet_distance, kernel_values, mmd2, squared_mmd
 from lectool.metrics.reconstruction import psnr, reconstruction_error
 from lectool.metrics.samples import (
     frechet_inception_distance,
@@ -31,6 +31,7 @@ __all__ = [
     "inception_score",
     "jackknife",
     "kernel_inception_distance",
+    "kernel_values",
     "mmd2",
     "nearest",
     "precision_recall",

@@ -68,7 +68,7 @@ def mmd2(
         # A common shift changes no distance, and large squares would cancel badly.
         middle = x.detach().mean(0)
         x, y = x - middle, y - middle
-    k_xx, k_yy, k_xy = (_kernel(a, b, kernel, widths) for a, b in ((x, x), (y, y), (x, y)))
+    k_xx, k_yy, k_xy = (kernel_values(a, b, kernel, widths) for a, b in ((x, x), (y, y), (x, y)))
     if not unbiased:
         return k_xx.mean() + k_yy.mean() - 2 * k_xy.mean()
     within_x = (k_xx.sum() - k_xx.diagonal().sum()) / (n * (n - 1))
@@ -76,7 +76,8 @@ def mmd2(
     return within_x + within_y - 2 * k_xy.mean()
 
 
-def _kernel(a: Tensor, b: Tensor, kernel: str, widths: Sequence[float]) -> Tensor:
+def kernel_values(a: Tensor, b: Tensor, kernel: str, widths: Sequence[float]) -> Tensor:
+    r"""Values of a kernel of :func:`squared_mmd` between all rows of a and of b, shape (n, m); without checks."""
     if kernel == "cubic":
         return (a @ b.T / a.shape[1] + 1) ** 3
     r2 = (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp(min=0)

@@ -331,6 +331,19 @@ def test_known_f_divergences_of_gaussians():
         assert found.item() == pytest.approx(float(truth), abs=1e-4), name
 
 
+def test_mmds_witness_is_the_critic_of_its_discrepancy():
+    features = nn.Linear(2, 3).double()
+    x, y = torch.randn(40, 2).double(), torch.randn(30, 2).double() + 1
+    for kernel in ("rbf", "imq"):
+        game = gan.MMD(kernel, widths=(0.7, 2.0))
+        f = game.witness(features, x, y)
+        biased = metrics.squared_mmd(
+            features(x), features(y), kernel=kernel, widths=(0.7, 2.0), unbiased=False
+        )
+        assert f(x).shape == (40,)
+        torch.testing.assert_close(f(x).mean() - f(y).mean(), biased)
+
+
 def test_mmd_plays_for_the_distance_of_the_features():
     real, fake = torch.randn(20, 3), torch.randn(20, 3) + 1
     objective = gan.MMD("rbf", [1.0])
