@@ -5,8 +5,12 @@ be silent, and on a good notebook that was damaged in one place, where it must n
 """
 
 import ast
+import builtins
 import copy
+import inspect
 import re
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import book
@@ -236,6 +240,59 @@ def has_exercises_with_solutions(nb):
             yield f"exercise {start[1]} asks nothing"
 
 
+def solutions(nb):
+    """The code of the solutions, parsed."""
+    text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+    text = text[text.find("## Exercises") :]
+    return [ast.parse(block) for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
+
+
+def named(tree):
+    """Names that a piece of code defines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from ((alias.asname or alias.name).split(".")[0] for alias in node.names)
+
+
+def solves_with_what_there_is(nb):
+    """Solutions use names of the chapter and of lectool as they are today, and arguments that exist."""
+    known = set(dir(builtins)).union(*(named(parsed(cell)) for cell in code(nb)))
+    for tree in solutions(nb):
+        known |= set(named(tree))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name) and node.id not in known:
+                yield f"a solution uses {node.id}, which the chapter does not define"
+            if isinstance(node, ast.Attribute) and (home := room(node.value)):
+                if not hasattr(home, node.attr):
+                    yield f"a solution uses {ast.unparse(node)}, which is not in lectool"
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                yield from wrong_arguments(
+                    node, getattr(room(node.func.value), node.func.attr, None)
+                )
+
+
+def room(node):
+    """The module of lectool that a name stands for in a chapter, ``None`` for other names."""
+    if isinstance(node, ast.Name) and find_spec(f"lectool.{node.id}"):
+        return import_module(f"lectool.{node.id}")
+    return None
+
+
+def wrong_arguments(call, function):
+    parameters = inspect.signature(function).parameters if callable(function) else {}
+    if not parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for word in call.keywords:
+        if word.arg and word.arg not in parameters:
+            yield f"a solution gives {ast.unparse(call.func)} the argument {word.arg}, which it does not take"
+
+
 def has_further_reading(nb):
     if not re.search(r"^[-*] \S", section(nb, "Further reading"), flags=re.MULTILINE):
         yield "'Further reading' has no list"
@@ -334,6 +391,7 @@ RULES = [
     compares_methods_in_a_table,
     has_corrections,
     has_exercises_with_solutions,
+    solves_with_what_there_is,
     has_further_reading,
     holds_no_outputs,
     is_portable_markdown,
@@ -474,6 +532,9 @@ DAMAGES = [
         has_exercises_with_solutions,
         replaced(9, "Show that the error falls when k grows by one.", "Why?"),
     ),
+    (solves_with_what_there_is, replaced(9, "# k + 1", "print(undefined)")),
+    (solves_with_what_there_is, replaced(9, "# k + 1", "gan.ensemble_mlp")),
+    (solves_with_what_there_is, replaced(9, "# k + 1", "gan.play(grid, grid, at=())")),
     (has_further_reading, replaced(10, "- Somebody", "Somebody")),
     (holds_no_outputs, lambda nb: nb.cells[3].update(execution_count=1)),
     (

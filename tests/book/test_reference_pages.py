@@ -124,7 +124,7 @@ CORRECTIONS = rows(page("corrections.md"))
 @pytest.mark.parametrize("row", CORRECTIONS, ids=lambda row: row[0])
 def test_correction_is_proved_somewhere(row):
     number, stated, right, proof = row
-    assert re.fullmatch(r"\d{1,2}[a-z]?|P\d+", number)
+    assert re.fullmatch(r"\d{1,2}[a-z]?|[NP]\d+", number)
     assert stated and right
     assert list(dead_ends(proof)) == []
 
