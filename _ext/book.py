@@ -73,7 +73,7 @@ class Chapter:
         found = []
         for index, cell in enumerate(self.cells):
             for output in cell.get("outputs", []):
-                if record := output.get("data", {}).get(CLAIM_MIME):
+                for record in output.get("data", {}).get(CLAIM_MIME, {}).get("claims", []):
                     known = {f.name for f in fields(Claim)} & set(record)
                     found.append(Claim(cell=index, **{name: record[name] for name in known}))
         return found

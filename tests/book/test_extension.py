@@ -46,12 +46,8 @@ def chapter(number, *, sentence=CLAIM["sentence"], hero=False):
     """A chapter with its outputs."""
     figure = {"mystnb": {"image": {"alt": "A red field."}}, "tags": ["thumbnail"]}
     claimed = display(text_html=f'<p class="claim">✓ {sentence} 2 &lt; 3</p>', text_plain=sentence)
-    claimed.data[book.CLAIM_MIME] = {
-        **CLAIM,
-        "sentence": sentence,
-        "scale": "quick",
-        "data": "MNIST",
-    }
+    record = {**CLAIM, "sentence": sentence, "scale": "quick", "data": "MNIST"}
+    claimed.data[book.CLAIM_MIME] = {"claims": [record]}
     cells = [
         new_markdown_cell(
             f"# {number} Chapter & verse\n\nOne sentence. A second one.\n\nAbout a minute on a laptop · MNIST"
@@ -184,7 +180,9 @@ def test_new_outputs_of_an_unchanged_notebook_reach_the_pages(built):
     anew = built.notebooks["01-one"]
     before = (built.folder / "chapters/01-one.ipynb").stat().st_mtime_ns
     output = anew.cells[3].outputs[0]
-    output.data[book.CLAIM_MIME]["sentence"] = output.data["text/html"] = "Measured again"
+    output.data[book.CLAIM_MIME]["claims"][0]["sentence"] = output.data["text/html"] = (
+        "Measured again"
+    )
     anew.cells[1].outputs[0].data["image/png"] = png(300, 400, "blue")
     built.put("01-one", anew)
     assert (built.folder / "chapters/01-one.ipynb").stat().st_mtime_ns == before

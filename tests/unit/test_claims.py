@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 
 from lectool import claims, data
 from lectool.claims import MIME, ClaimError, claim
@@ -98,7 +99,8 @@ def test_the_bundle(shown, monkeypatch):
     claim("k < 3 & <b>more</b>", torch.tensor(0.25), "<=", 1234.5, margin=0.5, unit="bits")
     bundle = shown[0]
     assert set(bundle) == {"text/plain", "text/html", MIME}
-    assert bundle[MIME] == {
+    (record,) = bundle[MIME]["claims"]
+    assert record == {
         "sentence": "k < 3 & <b>more</b>",
         "left": 0.25,
         "op": "≤",
@@ -109,14 +111,14 @@ def test_the_bundle(shown, monkeypatch):
         "scale": "quick",
         "data": "drawn, mnist",
     }
-    assert type(bundle[MIME]["left"]) is float  # JSON knows no tensors
+    assert type(record["left"]) is float  # JSON knows no tensors
     assert (
         "k &lt; 3 &amp; &lt;b&gt;more" in bundle["text/html"] and "<b>" not in bundle["text/html"]
     )
     assert bundle["text/plain"].startswith("✓ k < 3 & <b>more</b>: 0.25 ≤ 1,234 bits")
     monkeypatch.setenv("LECTOOL_SCALE", "full")
     claim("s", 1.0, "<", 2.0)
-    assert shown[1][MIME]["scale"] == "full"
+    assert shown[1][MIME]["claims"][0]["scale"] == "full"
 
 
 @pytest.mark.parametrize(
@@ -132,4 +134,41 @@ def test_the_bundle(shown, monkeypatch):
 )
 def test_numbers_as_shown(shown, value, text):
     claim("s", value, "<", 10.0)
-    assert shown[0][MIME]["numbers"] == f"{text} < 10"
+    assert shown[0][MIME]["claims"][0]["numbers"] == f"{text} < 10"
+
+
+def test_two_claims_stand_open_more_are_folded_and_a_false_one_is_seen():
+    record = {"sentence": "a < b", "numbers": "1 < 2", "passed": True}
+    assert "<details" not in claims.block([record] * 2) and claims.block([record]).count("<tr") == 1
+    folded = claims.block([record] * 3)
+    assert folded.startswith("<details") and "3 claims, checked" in folded and "a &lt; b" in folded
+    seen = claims.block([record, record, record | {"passed": False}])
+    assert "<details" not in seen and "✗ not so on this run" in seen
+
+
+def test_a_false_claim_does_not_end_a_readers_play(shown, monkeypatch):
+    monkeypatch.setenv("LECTOOL_EXPLORE", "live")
+    claim("the knob was turned", 3.0, "<", 2.0)
+    assert shown[0]["text/plain"] == "✗ not so on this run: the knob was turned: 3 < 2"
+    assert shown[0][MIME]["claims"][0]["passed"] is False
+    monkeypatch.setenv("LECTOOL_EXPLORE", "static")
+    with pytest.raises(ClaimError) as caught:
+        claim("the knob was turned", 3.0, "<", 2.0)
+    assert caught.value._render_traceback_() == [
+        "ClaimError: not so on this run: the knob was turned: 3 < 2"
+    ]
+
+
+def test_a_cell_shows_its_claims_once_at_its_end(shown):
+    shell = InteractiveShell.instance()
+    try:
+        shell.user_ns |= {"claim": claim, "shown": shown}
+        ran = shell.run_cell("claim('one', 1, '<', 2)\nn = len(shown)\nclaim('two', 1, '<', 2)")
+        assert ran.success and shell.user_ns["n"] == 0
+        assert [r["sentence"] for r in shown[0][MIME]["claims"]] == ["one", "two"]
+        assert not shell.run_cell("claim('three', 1, '<', 2); claim('no', 3, '<', 2)").success
+        assert [r["sentence"] for r in shown[1][MIME]["claims"]] == ["three"]
+        shell.run_cell("1")
+        assert len(shown) == 2
+    finally:
+        InteractiveShell.clear_instance()
