@@ -3,21 +3,39 @@ r"""Shows the implementation on the page: the code that runs, not a copy of it."
 import ast
 import importlib.metadata
 import inspect
+import itertools
+import re
 import textwrap
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 from IPython.display import display
 
-__all__ = ["source", "source_text"]
+__all__ = ["plain", "source", "source_text"]
+
+FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
+WIDTH = 100  # columns that the page shows without scrolling
+TEX = {r"^\top": "ᵀ", r"^{-1}": "⁻¹", "^2": "²", r"\lVert": "‖", r"\rVert": "‖", r"\Vert": "‖"}
+TEX |= {r"\lvert": "|", r"\rvert": "|", r"\mid": "|", r"\,": " "}
+SIGNS = {"log": "log", "sum": "Σ", "partial": "∂", "nabla": "∇", "sim": "~", "le": "≤", "ge": "≥"}
+SIGNS |= {"infty": "∞", "in": "∈", "times": "×", "cdot": "·", "dots": "…", "to": "→", "odot": "⊙"}
+SIGNS |= {"tilde": "noised", "bar": "", "hat": "", "dot": "d/dt", "varepsilon": "ε"}
+SIGNS |= dict.fromkeys(("mathrm", "mathbb", "mathcal", "operatorname", "bigl", "bigr"), "")
+SIGNS |= {
+    unicodedata.name(chr(code)).rsplit(" ", 1)[-1].lower(): chr(code)
+    for code in range(0x3B1, 0x3CA)
+    if "FINAL" not in unicodedata.name(chr(code))
+}
+SIGNS["lambda"] = "λ"
 
 
 def source(*objects: Callable | type, doc: bool = False) -> None:
-    r"""Prints functions, methods or classes as they stand in ``lectool``, highlighted in every front end.
+    r"""Prints functions, methods or classes of ``lectool``, highlighted in every front end; see :func:`source_text`.
 
     Arguments:
         objects: what to show, in this order.
-        doc: whether to keep the docstrings whole; only their first line stays where ``False``.
+        doc: whether to keep everything as it stands in the file, with the whole docstrings.
 
     Raises:
         TypeError: if an object has no Python source.
@@ -28,7 +46,13 @@ def source(*objects: Callable | type, doc: bool = False) -> None:
 
 
 def source_text(item: Callable | type, *, doc: bool = False) -> str:
-    r"""The source of ``item`` as one string, without the indentation of its surroundings.
+    r"""The source of ``item`` as one string: the algorithm, without what only a machine or a caller needs.
+
+    Signatures come without annotations, docstrings with their first line, and the checks of arguments at the top of a
+    function are left out, with a line that says so.
+
+    Arguments:
+        doc: whether to keep everything as it stands in the file.
 
     Raises:
         TypeError: if ``item`` has no Python source.
@@ -36,33 +60,96 @@ def source_text(item: Callable | type, *, doc: bool = False) -> str:
     text = textwrap.dedent(
         inspect.getsource(inspect.unwrap(item) if callable(item) else item)
     ).rstrip()
-    return text if doc else _shorten_docstrings(text)
+    if doc:
+        return text
+    lines, tree = text.splitlines(), ast.parse(text)
+    nodes = [n for n in ast.walk(tree) if isinstance(n, FUNCTIONS | ast.ClassDef)]
+    # From below, so that the line numbers above stay.
+    for node in sorted(nodes, key=lambda n: n.lineno, reverse=True):
+        string = _docstring(node)
+        if isinstance(node, FUNCTIONS):
+            _drop_checks(node, lines, has_docstring=string is not None)
+        if string is not None:
+            lines[string.lineno - 1 : string.end_lineno] = _first_line(string)
+        if isinstance(node, FUNCTIONS):
+            lines[node.lineno - 1 : _end_of_signature(node, lines)] = _signature(node)
+    return "\n".join(shown for line in lines for shown in _folded(line))
 
 
-def _shorten_docstrings(text: str) -> str:
-    lines = text.splitlines()
-    strings = [s for s in map(_docstring, ast.walk(ast.parse(text))) if s is not None]
-    for string in sorted(
-        strings, key=lambda s: s.lineno, reverse=True
-    ):  # from below: line numbers above stay
-        first = lines[string.lineno - 1].rstrip()
-        quote = "'''" if first.lstrip().lstrip("rR").startswith("'''") else '"""'
-        if string.end_lineno > string.lineno:
-            lines[string.lineno - 1 : string.end_lineno] = [
-                first + " " * first.endswith(quote[0]) + quote
-            ]
-    return "\n".join(lines)
+def _folded(line: str) -> list[str]:
+    start = line[: len(line) - len(line.lstrip())]
+    if len(line) <= WIDTH or not line.lstrip().startswith("# "):
+        return [line]
+    return textwrap.wrap(
+        line.lstrip()[2:], WIDTH, initial_indent=f"{start}# ", subsequent_indent=f"{start}# "
+    )
+
+
+def _drop_checks(node: ast.FunctionDef, lines: list[str], *, has_docstring: bool) -> None:
+    body = node.body[1:] if has_docstring else node.body
+    checks = list(itertools.takewhile(_is_check, body))
+    if checks and len(checks) < len(body):
+        indent = " " * checks[0].col_offset
+        first, last = checks[0].lineno - 1, checks[-1].end_lineno
+        while first > 0 and lines[first - 1].strip().startswith("#"):
+            first -= 1
+        lines[first:last] = [f"{indent}# … the arguments are checked"]
+
+
+def _is_check(node: ast.stmt) -> bool:
+    if isinstance(node, ast.If):
+        return len(node.body) == 1 and isinstance(node.body[0], ast.Raise) and not node.orelse
+    return isinstance(node, ast.Expr) and ast.unparse(node).startswith("check.")
+
+
+def _first_line(string: ast.Expr) -> list[str]:
+    indent = " " * string.col_offset
+    first = plain(inspect.cleandoc(string.value.value).splitlines()[0])
+    first = f'"""{first}{" " * first.endswith(chr(34))}"""'
+    return textwrap.wrap(first, WIDTH, initial_indent=indent, subsequent_indent=indent)
+
+
+def plain(text: str) -> str:
+    r"""A line of a docstring as a person would type it: roles and TeX replaced by their text."""
+    text = re.sub(r":\w+:`~?([^`]*)`", lambda found: _tex(found[1]), text)
+    return text.replace("``", "").replace("\\*", "*")
+
+
+def _tex(text: str) -> str:
+    for tex, sign in TEX.items():
+        text = text.replace(tex, sign)
+    text = re.sub(r"\\([A-Za-z]+)", lambda found: SIGNS.get(found[1], found[1]), text)
+    return re.sub(r" +", " ", re.sub(r"[{}]", "", text)).strip()
+
+
+def _end_of_signature(node: ast.FunctionDef, lines: list[str]) -> int:
+    parts = [node.returns, *ast.walk(node.args)]
+    at = max([node.lineno, *(getattr(part, "end_lineno", 0) for part in parts)])
+    while not lines[at - 1].split("#")[0].rstrip().endswith(":"):
+        at += 1
+    return at
+
+
+def _signature(node: ast.FunctionDef) -> list[str]:
+    rest = [arg for arg in (node.args.vararg, node.args.kwarg) if arg is not None]
+    for arg in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, *rest]:
+        arg.annotation = None
+    indent = " " * node.col_offset
+    word = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
+    line = f"{word} {node.name}({ast.unparse(node.args)}):"
+    return textwrap.wrap(
+        line,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent + 8 * " ",
+        break_on_hyphens=False,
+    )
 
 
 def _docstring(node: ast.AST) -> ast.Expr | None:
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.body:
-        first = node.body[0]
-        if (
-            isinstance(first, ast.Expr)
-            and isinstance(first.value, ast.Constant)
-            and isinstance(first.value.value, str)
-        ):
-            return first
+    first = node.body[0] if node.body else None
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+        return first if isinstance(first.value.value, str) else None
     return None
 
 

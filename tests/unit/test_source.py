@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from lectool import autoencoders, data, metrics, pca, source, train
+from lectool import autoencoders, check, data, metrics, pca, source, train
 from lectool.source import source_text
 
 
@@ -105,15 +105,28 @@ BOOK = [
 ]
 
 
-def without_docstrings(text: str) -> str:
+def bare(text: str) -> str:
+    """What is to be shown of a source, as a tree: no annotations, no checks at the top, docstrings alike."""
     tree = ast.parse(textwrap.dedent(text))
     for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            and ast.get_docstring(node) is not None
-        ):
-            node.body[0].value.value = "doc"
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            start = ast.get_docstring(node) is not None
+            if start:
+                node.body[0].value.value = "doc"
+            if not isinstance(node, ast.ClassDef):
+                node.returns = None
+                while len(node.body) > start + 1 and is_check(node.body[start]):
+                    node.body.pop(start)
+        if isinstance(node, ast.arg):
+            node.annotation = None
     return ast.dump(tree)
+
+
+def is_check(node: ast.stmt) -> bool:
+    text = ast.unparse(node)
+    return text.startswith("check.") or (
+        text.startswith("if ") and text.count("\n") == 1 and "raise" in text
+    )
 
 
 def docstrings(text: str) -> list[str]:
@@ -128,12 +141,46 @@ def docstrings(text: str) -> list[str]:
 @pytest.mark.parametrize("item", OURS + BOOK, ids=lambda item: item.__qualname__)
 def test_text_is_the_source_apart_from_docstrings(item):
     original, text = inspect.getsource(inspect.unwrap(item)), source_text(item)
-    assert without_docstrings(text) == without_docstrings(original)
+    assert bare(text) == bare(original)
     whole = docstrings(textwrap.dedent(original))
-    assert [d.rstrip() for d in docstrings(text)] == [d.split("\n")[0].strip() for d in whole]
-    kept = [line for line in text.splitlines() if '"""' not in line and "'''" not in line]
-    lines = iter(original.splitlines())  # every other line is there, in order, with its comments
-    assert all(any(line.strip() == other.strip() for other in lines) for line in kept)
+    shown = [" ".join(d.split()).strip() for d in docstrings(text)]
+    assert shown == [source.plain(d.split("\n")[0].strip()) for d in whole]
+    assert all(len(line) <= source.WIDTH or '"' in line for line in text.splitlines())
+    assert ":math:" not in text and "->" not in text
+    comments = [line.strip() for line in text.splitlines() if line.strip().startswith("# ")]
+    words = " ".join(original.split())
+    assert all(c.removeprefix("# ") in words for c in comments if not c.startswith("# …"))
+
+
+def checked(a: int, *rest: float, b: str = "x: y", **more: object) -> dict[str, int]:
+    r"""Of :math:`\sigma` and ``b``.
+
+    More.
+    """
+    # why this is checked
+    check.at_least(1, a=a)
+    if not b:
+        raise ValueError("b is empty")
+    # why this is done
+    return {b: a, **more}
+
+
+def test_signature_docstring_and_checks():
+    assert source_text(checked).splitlines() == [
+        "def checked(a, *rest, b='x: y', **more):",
+        '    """Of σ and b."""',
+        "    # … the arguments are checked",
+        "    # why this is done",
+        "    return {b: a, **more}",
+    ]
+
+
+def test_a_function_that_only_checks_is_shown():
+    assert "check.at_least" in source_text(only_checks)
+
+
+def only_checks(a: int) -> None:
+    check.at_least(1, a=a)
 
 
 def test_with_docstrings_it_is_the_source():
