@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from IPython import get_ipython
 from torch import Tensor
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
 from lectool import check
 
-__all__ = ["SCHEDULES", "Record", "Recorder", "adam", "not_finite"]
+__all__ = ["SCHEDULES", "Record", "Recorder", "Stopped", "adam", "not_finite"]
 
 # name → (share of the updates done → share of the step size)
 SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -60,8 +61,27 @@ class Record:
         )
 
 
+class Stopped(KeyboardInterrupt):
+    r"""Somebody stopped a training in a notebook: the cell ends, and so do those that wait behind it.
+
+    Attributes:
+        record: of the training up to there.
+    """
+
+    def __init__(self, text: str, record: Record):
+        super().__init__(text)
+        self.record = record
+
+    def _render_traceback_(self) -> list[str]:
+        # What IPython shows: one line, not the way down into the loop.
+        return [str(self)]
+
+
 class Recorder:
     r"""Keeps the books of a loop, and ends it where Ctrl-C is pressed.
+
+    In a notebook the interrupt ends the cell and what is queued behind it, as :class:`Stopped`; in a script the loop
+    returns its record.
 
     Used as ``with Recorder(…) as book:``; within, the loop calls :meth:`pace` before each update, :meth:`add` after it,
     and :meth:`means` and :meth:`note` at the end of each epoch or window.
@@ -102,6 +122,7 @@ class Recorder:
         self.weight = 0.0
         shown = _is_watched() if progress is None else progress
         self.bar = tqdm(total=total, initial=done, unit=unit, desc=name, disable=not shown)
+        self.unit, self.total, self.done = unit, total, done
 
     def __enter__(self) -> "Recorder":
         return self
@@ -109,6 +130,10 @@ class Recorder:
     def __exit__(self, kind: type | None, *_: Any) -> bool:
         self.bar.close()
         self.record.interrupted = kind is KeyboardInterrupt
+        if self.record.interrupted and get_ipython() is not None:
+            where = f"{self.unit} {self.done} of {self.total}"
+            text = f"stopped after {where}; the model keeps what it has learned"
+            raise Stopped(text, self.record) from None
         return self.record.interrupted
 
     def pace(self) -> None:
@@ -142,6 +167,7 @@ class Recorder:
             self.start = None
         self.bar.set_postfix({name: f"{mean:.4g}" for name, mean in means.items()}, refresh=False)
         self.bar.update(n)
+        self.done += n
 
 
 def _is_watched() -> bool:

@@ -108,9 +108,10 @@ def fit(
         progress: whether to show a bar; where ``None``, only if somebody watches.
 
     Returns:
-        the history; also after Ctrl-C, with ``interrupted`` set.
+        the history; in a script also after Ctrl-C, with ``interrupted`` set.
 
     Raises:
+        Stopped: in a notebook, after Ctrl-C; its ``record`` is the history.
         ValueError: if the data are empty, differ in length or hold a NaN, if a setting is out of range, or
             if the checkpoint belongs to another model.
         FloatingPointError: if a term is not finite after an epoch; the message names model, epoch and term.

@@ -311,10 +311,11 @@ def play(
         progress: whether to show a bar; where ``None``, only if somebody watches.
 
     Returns:
-        the record; also after Ctrl-C, with ``interrupted`` set, and after a game that left the finite numbers:
-        then ``stopped`` says where, and all networks hold their last good state.
+        the record; also after a game that left the finite numbers: then ``stopped`` says where, and all networks hold
+        their last good state; in a script also after Ctrl-C, with ``interrupted`` set.
 
     Raises:
+        Stopped: in a notebook, after Ctrl-C; its ``record`` is the record.
         ValueError: before training, if a setting is out of range, or the data are empty, not finite, or do not fit
             the players.
     """

@@ -4,10 +4,12 @@ import math
 
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
 
 from lectool import random, train
 from lectool.nets import mlp
+from lectool.record import Stopped
 from lectool.train import History, fit
 
 
@@ -359,6 +361,26 @@ def test_ctrl_c_between_epochs():
     history = fit(model, samples(), epochs=9, callback=callback)
     assert history.interrupted and history.n_epochs == 2 and len(history["loss"]) == 2
     assert not model.training and torch.isfinite(model.loss(samples()))
+
+
+def test_in_a_notebook_ctrl_c_ends_the_cell_in_one_line():
+    shell = InteractiveShell.instance()
+    try:
+        shell.user_ns |= {"fit": fit, "model": made(), "x": samples()}
+        ran = shell.run_cell(
+            "def leave(epoch, model):\n    if epoch == 2: raise KeyboardInterrupt\n"
+            "for _ in range(3):\n    begun = True\n    fit(model, x, epochs=9, callback=leave)\n    begun = False"
+        )
+        stop = ran.error_in_exec
+        assert isinstance(stop, Stopped) and shell.user_ns["begun"]
+        assert stop._render_traceback_() == [
+            "stopped after epoch 2 of 9; the model keeps what it has learned"
+        ]
+        assert stop.record.interrupted and stop.record.n_epochs == 2
+        assert not shell.user_ns["model"].training
+        assert shell.run_cell("history = fit(model, x, epochs=1)").success
+    finally:
+        InteractiveShell.clear_instance()
 
 
 def test_ctrl_c_inside_an_epoch():
