@@ -8,7 +8,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-__all__ = ["climb", "extrapolate", "warn_not_converged"]
+__all__ = ["climb", "extrapolate", "further", "warn_not_converged"]
 
 Parameters = tuple[Tensor, ...]
 
@@ -57,21 +57,24 @@ def climb(
     loglike = [_finite(here[0], name, 0)]
     for step in range(1, max_iter + 1):
         there = at(m_step(*here[2]))
-        if leap is not None:
-            path, there = (here[1], there[1]), at(m_step(*there[2]))
-            further = at(leap(*path, there[1]))
-            there = further if further[0] > there[0] else there
+        there = there if leap is None else further(at, m_step, leap, here, there)
         change = _finite(there[0], name, step) - here[0]
         # It cannot fall but by rounding: nothing more is to be had.
-        if change < 0:
-            break
-        here = there
-        loglike.append(here[0])
+        if change >= 0:
+            here = there
+            loglike.append(here[0])
         if change < tol:
             break
     else:
         warn_not_converged(name, max_iter, change, tol)
     return here[1], here[2], loglike
+
+
+def further(at: Callable, m_step: Callable, leap: Callable, here: tuple, there: tuple) -> tuple:
+    r"""One more M-step, or the guess at where both steps lead, whichever is more likely."""
+    path, there = (here[1], there[1]), at(m_step(*there[2]))
+    guess = at(leap(*path, there[1]))
+    return guess if guess[0] > there[0] else there
 
 
 def extrapolate(first: Parameters, second: Parameters, third: Parameters) -> Parameters:

@@ -3,7 +3,6 @@ r"""Shows the implementation on the page: the code that runs, not a copy of it."
 import ast
 import importlib.metadata
 import inspect
-import itertools
 import re
 import textwrap
 import unicodedata
@@ -17,10 +16,11 @@ __all__ = ["plain", "source", "source_text"]
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 WIDTH = 100  # columns that the page shows without scrolling
 TEX = {r"^\top": "ᵀ", r"^{-1}": "⁻¹", "^2": "²", r"\lVert": "‖", r"\rVert": "‖", r"\Vert": "‖"}
-TEX |= {r"\lvert": "|", r"\rvert": "|", r"\mid": "|", r"\,": " "}
+ACCENTS = {"hat": "\u0302", "tilde": "\u0303", "bar": "\u0304", "dot": "\u0307"}
+TEX |= {"\\ ": " ", r"\lvert": "|", r"\rvert": "|", r"\mid": "|", r"\,": " "}
 SIGNS = {"log": "log", "sum": "Σ", "partial": "∂", "nabla": "∇", "sim": "~", "le": "≤", "ge": "≥"}
 SIGNS |= {"infty": "∞", "in": "∈", "times": "×", "cdot": "·", "dots": "…", "to": "→", "odot": "⊙"}
-SIGNS |= {"tilde": "noised", "bar": "", "hat": "", "dot": "d/dt", "varepsilon": "ε"}
+SIGNS |= {"varepsilon": "ε"}
 SIGNS |= dict.fromkeys(("mathrm", "mathbb", "mathcal", "operatorname", "bigl", "bigr"), "")
 SIGNS |= {
     unicodedata.name(chr(code)).rsplit(" ", 1)[-1].lower(): chr(code)
@@ -30,28 +30,29 @@ SIGNS |= {
 SIGNS["lambda"] = "λ"
 
 
-def source(*objects: Callable | type, doc: bool = False) -> None:
+def source(*objects: Callable | type, only: str = "", doc: bool = False) -> None:
     r"""Prints functions, methods or classes of ``lectool``, highlighted in every front end; see :func:`source_text`.
 
     Arguments:
         objects: what to show, in this order.
-        doc: whether to keep everything as it stands in the file, with the whole docstrings.
+        only, doc: as for :func:`source_text`.
 
     Raises:
         TypeError: if an object has no Python source.
     """
     for item in objects:
-        text, where = source_text(item, doc=doc), _where(item)
+        text, where = source_text(item, only=only, doc=doc), _where(item)
         display({"text/markdown": f"```python\n{text}\n```\n{where}", "text/plain": text}, raw=True)
 
 
-def source_text(item: Callable | type, *, doc: bool = False) -> str:
+def source_text(item: Callable | type, *, only: str = "", doc: bool = False) -> str:
     r"""The source of ``item`` as one string: the algorithm, without what only a machine or a caller needs.
 
     Signatures come without annotations, docstrings with their first line, and the checks of arguments at the top of a
     function are left out, with a line that says so.
 
     Arguments:
+        only: of a class, the names of the methods to show, separated by spaces; all of them where it is empty.
         doc: whether to keep everything as it stands in the file.
 
     Raises:
@@ -62,6 +63,8 @@ def source_text(item: Callable | type, *, doc: bool = False) -> str:
     ).rstrip()
     if doc:
         return text
+    if only and isinstance(item, type):
+        text = _with_methods(text, only.split())
     lines, tree = text.splitlines(), ast.parse(text)
     nodes = [n for n in ast.walk(tree) if isinstance(n, FUNCTIONS | ast.ClassDef)]
     # From below, so that the line numbers above stay.
@@ -85,15 +88,29 @@ def _folded(line: str) -> list[str]:
     )
 
 
+def _with_methods(text: str, names: list[str]) -> str:
+    lines, (tree,) = text.splitlines(), ast.parse(text).body
+    methods = [node for node in tree.body if isinstance(node, FUNCTIONS)]
+    if missing := set(names) - {node.name for node in methods}:
+        raise ValueError(f"{tree.name} has no method {', '.join(sorted(missing))}")
+    for node in reversed(methods):
+        if node.name not in names:
+            first = min([node.lineno, *(d.lineno for d in node.decorator_list)]) - 1
+            lines[first : node.end_lineno] = []
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip()
+
+
 def _drop_checks(node: ast.FunctionDef, lines: list[str], *, has_docstring: bool) -> None:
     body = node.body[1:] if has_docstring else node.body
-    checks = list(itertools.takewhile(_is_check, body))
-    if checks and len(checks) < len(body):
-        indent = " " * checks[0].col_offset
-        first, last = checks[0].lineno - 1, checks[-1].end_lineno
-        while first > 0 and lines[first - 1].strip().startswith("#"):
+    checks = [statement for statement in body if _is_check(statement)]
+    if len(checks) == len(body):
+        return
+    for check in reversed(checks):
+        first, last = check.lineno - 1, check.end_lineno
+        while lines[first - 1].strip().startswith("#"):
             first -= 1
-        lines[first:last] = [f"{indent}# … the arguments are checked"]
+        note = f"{' ' * check.col_offset}# … the arguments are checked"
+        lines[first:last] = [note] if check is checks[0] else []
 
 
 def _is_check(node: ast.stmt) -> bool:
@@ -116,6 +133,8 @@ def plain(text: str) -> str:
 
 
 def _tex(text: str) -> str:
+    for accent, mark in ACCENTS.items():
+        text = re.sub(rf"\\{accent} ?\{{?(\w)\}}?", rf"\1{mark}", text)
     for tex, sign in TEX.items():
         text = text.replace(tex, sign)
     text = re.sub(r"\\([A-Za-z]+)", lambda found: SIGNS.get(found[1], found[1]), text)

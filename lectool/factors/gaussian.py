@@ -2,6 +2,7 @@ r"""Chapter 04, Gaussian factors: factor analysis and probabilistic PCA."""
 
 import math
 import warnings
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -378,7 +379,7 @@ def ppca_em_missing(
         )
     x = torch.where(observed, x, torch.zeros_like(x))
     check.data(x)
-    (n, d), k = x.shape, n_components
+    d, k = x.shape[1], n_components
     if not 1 <= k < d:
         raise ValueError(f"n_components is {k} for samples of {d} numbers; expected 1 … {d - 1}")
     if not (observed.any(0).all() and observed.any(1).all()):
@@ -388,37 +389,51 @@ def ppca_em_missing(
     noise = (seen * (x - mu) ** 2).sum() / seen.sum()
     start = draw((d, k), x, generator) * (noise / k).sqrt(), mu, noise
 
-    def e_step(W: Tensor, mu: Tensor, noise: Tensor) -> tuple[float, tuple]:
-        centered = seen * (x - mu)
-        pairs = (W[:, :, None] * W[:, None, :]).reshape(d, k * k)
-        # One posterior covariance for each sample.
-        precision = torch.eye(k).to(x) + (seen @ pairs).reshape(n, k, k) / noise
-        G = torch.linalg.inv(precision)
-        m = (G @ (centered @ W / noise)[:, :, None])[:, :, 0]
-        left = ((seen * (centered - m @ W.T)) ** 2).sum(1)
-        log_det = seen.sum(1) * noise.log() + torch.logdet(precision)
-        squares = left / noise + (m**2).sum(1)
-        nats = -0.5 * (seen.sum(1) * LOG_2PI + log_det + squares)
-        return nats.double().mean().item(), (m, G)
-
-    def m_step(m: Tensor, G: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        # Regresses each feature on (z, 1), over the samples in which it was seen.
-        z = torch.cat([m, torch.ones(n, 1).to(x)], 1)
-        zz = z[:, :, None] * z[:, None, :]
-        zz[:, :k, :k] += G
-        moments = (seen.T @ zz.reshape(n, -1)).reshape(d, k + 1, k + 1)
-        loadings = torch.linalg.solve(moments, (x.T @ z)[:, :, None])[:, :, 0]
-        W = loadings[:, :k]
-        left = (seen * (x - z @ loadings.T) ** 2).sum()
-        spread = (seen @ (W[:, :, None] * W[:, None, :]).reshape(d, -1) * G.reshape(n, -1)).sum()
-        return W, loadings[:, k], (left + spread) / seen.sum()
-
     steps = {"max_iter": max_iter, "tol": tol, "name": "PPCA"}
-    (model.W_, model.mean_, model.noise_variance_), (m, _), model.loglike_ = climb(
-        e_step, m_step, start, **steps
-    )
+    e_step, m_step = (partial(step, x, seen) for step in (posteriors_missing, regression_missing))
+    found, (m, _), model.loglike_ = climb(e_step, m_step, start, **steps)
+    model.W_, model.mean_, model.noise_variance_ = found
     model.n_iter_ = len(model.loglike_) - 1
     return model, torch.where(observed, x, model.inverse_transform(m))
+
+
+def posteriors_missing(
+    x: Tensor, seen: Tensor, W: Tensor, mu: Tensor, noise: Tensor
+) -> tuple[float, tuple[Tensor, Tensor]]:
+    r"""E-step with holes: the mean log-likelihood, and mean (n, k) and covariance (n, k, k) of each sample's z.
+
+    Arguments:
+        x: with 0 at the holes, shape (n, d).
+        seen: 1 where a number is known, else 0.
+        W, mu, noise: the present parameters.
+    """
+    (d, k), centered = W.shape, seen * (x - mu)
+    pairs = (W[:, :, None] * W[:, None, :]).reshape(d, k * k)
+    # One posterior covariance for each sample.
+    precision = torch.eye(k).to(x) + (seen @ pairs).reshape(-1, k, k) / noise
+    G = torch.linalg.inv(precision)
+    m = (G @ (centered @ W / noise)[:, :, None])[:, :, 0]
+    left = ((seen * (centered - m @ W.T)) ** 2).sum(1)
+    log_det = seen.sum(1) * noise.log() + torch.logdet(precision)
+    squares = left / noise + (m**2).sum(1)
+    nats = -0.5 * (seen.sum(1) * LOG_2PI + log_det + squares)
+    return nats.double().mean().item(), (m, G)
+
+
+def regression_missing(
+    x: Tensor, seen: Tensor, m: Tensor, G: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""M-step with holes: each feature regressed on (z, 1) over the samples in which it was seen."""
+    n, k, d = *m.shape, x.shape[1]
+    z = torch.cat([m, torch.ones(n, 1).to(x)], 1)
+    zz = z[:, :, None] * z[:, None, :]
+    zz[:, :k, :k] += G
+    moments = (seen.T @ zz.reshape(n, -1)).reshape(d, k + 1, k + 1)
+    loadings = torch.linalg.solve(moments, (x.T @ z)[:, :, None])[:, :, 0]
+    W = loadings[:, :k]
+    left = (seen * (x - z @ loadings.T) ** 2).sum()
+    spread = (seen @ (W[:, :, None] * W[:, None, :]).reshape(d, -1) * G.reshape(n, -1)).sum()
+    return W, loadings[:, k], (left + spread) / seen.sum()
 
 
 class GradientPPCA(nn.Module):

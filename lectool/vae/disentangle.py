@@ -50,11 +50,9 @@ def factor_information(
         points = torch.linspace(low, high, n_points, dtype=m.dtype, device=m.device)
         step = (high - low) / (n_points - 1)
         squares = ((points - m[:, None]) / s[:, None]).square()
-        # (n, points)
         density = normal_log_prob(squares, 1).exp() / s[:, None]
         total = torch.special.entr(density.mean(0)).sum() * step
         for f, member in enumerate(members):
-            # (values, points)
             given = member.T @ density / member.sum(0).clamp(min=1)[:, None]
             within = torch.special.entr(given).sum(1) * step
             information[j, f] = total - member.mean(0) @ within

@@ -6,6 +6,7 @@ be silent, and on a good notebook that was damaged in one place, where it must n
 
 import ast
 import builtins
+import contextlib
 import copy
 import inspect
 import re
@@ -19,11 +20,14 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from lectool.source import source_text
+
 ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("[0-9][0-9]-*.ipynb"))
 TIME_LINE = re.compile(f"^{book.TIME_LINE.pattern}$", re.MULTILINE)
 CLOSING = ["Side by side", "Corrections to the slides", "Exercises", "Further reading"]
 DRAWS_NOTHING = {"style", "class_color", "table", "close", "use"}
+MAX_SHOWN = 20
 MAX_STATEMENTS, MAX_LINES = 15, 30  # a formatter may spread a statement over several lines
 
 
@@ -329,6 +333,23 @@ def keeps_cells_short(nb):
             yield f"code cell {position} has {n_statements} statements in {n_lines} lines, {limits}"
 
 
+def shows_code_in_twenty_lines(nb):
+    """What `source` prints is an algorithm that can be taken in at a glance."""
+    space = {}
+    for cell in code(nb):
+        for node in ast.walk(parsed(cell)):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                with contextlib.suppress(ImportError):  # that is another rule's
+                    exec(compile(ast.Module([node], []), "imports", "exec"), space)
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "source":
+                only = next((k.value.value for k in node.keywords if k.arg == "only"), "")
+                for item in node.args:
+                    text = source_text(eval(ast.unparse(item), space), only=only)
+                    n = sum(bool(line.strip()) for line in text.splitlines())
+                    if n > MAX_SHOWN:
+                        yield f"source({ast.unparse(item)}) shows {n} lines, at most {MAX_SHOWN} are allowed"
+
+
 def has_unique_cell_ids(nb):
     ids = [cell.get("id") for cell in nb.cells]
     if None in ids or len(set(ids)) < len(ids):
@@ -396,6 +417,7 @@ RULES = [
     holds_no_outputs,
     is_portable_markdown,
     keeps_cells_short,
+    shows_code_in_twenty_lines,
     has_unique_cell_ids,
     runs_on_python3,
     has_a_thumbnail,
@@ -550,6 +572,10 @@ DAMAGES = [
     (is_portable_markdown, replaced(2, "From $x$", "% hidden\n")),
     (keeps_cells_short, lambda nb: nb.cells[4].update(source="x = 1\n" * (MAX_STATEMENTS + 1))),
     (keeps_cells_short, lambda nb: nb.cells[1].update(source="x = 1" + "\n" * MAX_LINES + "y = 2")),
+    (
+        shows_code_in_twenty_lines,
+        replaced(4, "grid(x)", "from lectool import train\nsource(train.fit)"),
+    ),
     (has_unique_cell_ids, lambda nb: nb.cells[3].update(id=nb.cells[4].id)),
     (has_unique_cell_ids, lambda nb: nb.cells[3].pop("id")),
     (runs_on_python3, lambda nb: nb.metadata.kernelspec.update(name="my-environment")),

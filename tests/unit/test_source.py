@@ -115,8 +115,8 @@ def bare(text: str) -> str:
                 node.body[0].value.value = "doc"
             if not isinstance(node, ast.ClassDef):
                 node.returns = None
-                while len(node.body) > start + 1 and is_check(node.body[start]):
-                    node.body.pop(start)
+                kept = [n for n in node.body[start:] if not is_check(n)]
+                node.body[start:] = kept or node.body[start:]
         if isinstance(node, ast.arg):
             node.annotation = None
     return ast.dump(tree)
@@ -173,6 +173,15 @@ def test_signature_docstring_and_checks():
         "    # why this is done",
         "    return {b: a, **more}",
     ]
+
+
+def test_some_methods_of_a_class():
+    text = source_text(Outer, only="first third")
+    assert text.startswith('class Outer:\n    """Of the class."""\n\n    def first(self):')
+    assert "def third" in text and "def inner" in text and "second" not in text
+    assert "class Nested" in text
+    with pytest.raises(ValueError, match="no method fifth"):
+        source_text(Outer, only="fifth")
 
 
 def test_a_function_that_only_checks_is_shown():
