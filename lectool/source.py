@@ -14,7 +14,7 @@ from IPython.display import display
 __all__ = ["plain", "source", "source_text"]
 
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
-WIDTH = 100  # columns that the page shows without scrolling
+WIDTH = 96  # columns that the page shows without scrolling
 TEX = {r"^\top": "ᵀ", r"^{-1}": "⁻¹", "^2": "²", r"\lVert": "‖", r"\rVert": "‖", r"\Vert": "‖"}
 ACCENTS = {"hat": "\u0302", "tilde": "\u0303", "bar": "\u0304", "dot": "\u0307"}
 TEX |= {"\\ ": " ", r"\lvert": "|", r"\rvert": "|", r"\mid": "|", r"\,": " "}

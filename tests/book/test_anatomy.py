@@ -144,6 +144,19 @@ def folds_the_same_everywhere(nb):
             yield f"cell {number} is folded {'on the page' if on_page else 'in JupyterLab'} only"
 
 
+def hides_the_call_of_a_listing(nb):
+    """A cell that only says `source(…)` shows the listing on the page, not the call above it."""
+    for number, cell in enumerate(nb.cells):
+        if cell.cell_type == "code":
+            tree = parsed(cell)
+            only_source = bool(tree.body) and all(
+                ast.unparse(getattr(getattr(node, "value", None), "func", node)) == "source"
+                for node in tree.body
+            )
+            if only_source != ("remove-input" in cell.metadata.get("tags", [])):
+                yield f"cell {number}: the tag remove-input is for cells of source(…) alone, and for all of them"
+
+
 def has_claims(nb):
     if (found := count(nb, "claim")) < 4:
         yield f"{found} claims, expected at least 4"
@@ -404,6 +417,7 @@ RULES = [
     says_time_and_data,
     starts_with_hidden_setup,
     folds_the_same_everywhere,
+    hides_the_call_of_a_listing,
     has_claims,
     has_a_slider,
     shows_a_diagram,
@@ -582,6 +596,8 @@ DAMAGES = [
     (has_a_thumbnail, lambda nb: nb.cells[3].metadata.pop("tags")),
     (links_to_what_exists, replaced(10, "../references.md", "references.md")),
     (links_to_what_exists, replaced(10, "../references.md", "01-pca.ipynb#no-such-section")),
+    (hides_the_call_of_a_listing, lambda nb: nb.cells[4].update(source="source(mean)")),
+    (hides_the_call_of_a_listing, lambda nb: nb.cells[4].metadata.update(tags=["remove-input"])),
     (folds_the_same_everywhere, lambda nb: nb.cells[1].metadata.pop("jupyter")),
     (
         folds_the_same_everywhere,

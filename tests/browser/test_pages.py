@@ -306,3 +306,19 @@ def test_solutions_unfold(open_page, chapter_page):
     assert not solution.locator("p, pre").first.is_visible()
     solution.locator("summary").click()
     assert solution.locator("p, pre").first.is_visible()
+
+
+def test_folded_claims_unfold_and_can_be_read(open_page, chapter_page):
+    opened = open_page(chapter_page)
+    claims = opened.page.locator("details.claims").first
+    summary, table = claims.locator("summary"), claims.locator("table")
+    brightness = """element => {
+        const [r, g, b] = getComputedStyle(element).color.match(/[0-9.]+/g).map(Number);
+        return (0.2126 * r + 0.7152 * g + 0.0722 * b) / 255;
+    }"""
+    for theme, legible in (("light", lambda v: v < 0.55), ("dark", lambda v: v > 0.35)):
+        opened.page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+        assert legible(summary.evaluate(brightness)), theme
+    assert not table.is_visible()
+    summary.click()
+    assert table.is_visible() and "✓" in table.text_content()
