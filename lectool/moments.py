@@ -112,22 +112,25 @@ def covariance(x: Tensor, mean: Tensor, block: int = 4096) -> Tensor:
     r"""Covariance :math:`\frac1n \sum_i (x_i - \mu)(x_i - \mu)^\top` in float64 on the CPU, shape (d, d)."""
     n, d = x.shape
     dtype, device = (torch.float64, "cpu") if _is_precise(x) else (x.dtype, x.device)
-    C, mean = np.zeros((d, d)), mean.detach().to(device, dtype)
+    C, rest, mean = np.zeros((d, d)), np.zeros(d), mean.detach().to(device, dtype)
     # One place for all blocks: new pages for each would take a third of the time.
     place = torch.empty(min(block, n), d, dtype=dtype, device=device)
     for rows in x.detach().split(block):
-        C += _gram(rows.to(device), mean, place[: len(rows)])
-    return torch.from_numpy(C / n)
+        gram, total = _sums(rows.to(device), mean, place[: len(rows)])
+        C, rest = C + gram, rest + total
+    # What rounding has left of the mean.
+    rest = rest / n
+    return torch.from_numpy(C / n - np.outer(rest, rest))
 
 
-def _gram(rows: Tensor, mean: Tensor, X: Tensor) -> np.ndarray:
-    r""":math:`X^\top X` of centered rows, which are put into X."""
+def _sums(rows: Tensor, mean: Tensor, X: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    r""":math:`X^\top X` and the column sums of centered rows, which are put into X."""
     if X.device.type != "cpu":
         torch.sub(rows, mean, out=X)
-        return (X.T @ X).cpu().numpy()
+        return (X.T @ X).cpu().numpy(), X.sum(0).cpu().numpy()
     # NumPy sees one matrix in both factors and does half of the work (BLAS syrk); torch does not.
     X = np.subtract(rows.numpy(), mean.numpy(), out=X.numpy())
-    return X.T @ X
+    return X.T @ X, np.ones(len(X), X.dtype) @ X
 
 
 def eigen(C: Tensor) -> tuple[Tensor, Tensor]:

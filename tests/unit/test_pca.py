@@ -587,3 +587,12 @@ def test_types_that_do_not_fit_get_a_sentence():
             model.transform(x.float())
         with pytest.raises(ValueError, match=r"x is torch.bfloat16; expected a float32 or float64"):
             model.fit(x.bfloat16())
+
+
+@pytest.mark.parametrize(("n", "d"), [(20_000, 3), (3_000, 900)])
+def test_the_covariance_knows_what_rounding_has_left_of_the_mean(n, d):
+    rng = torch.Generator().manual_seed(0)
+    x = (1e6 + 0.1 * torch.randn(n, d, generator=rng, dtype=torch.float64)).float()
+    exact = x.double().var(0, correction=0)
+    found = moments.covariance(x, moments.mean(x)).diag()
+    torch.testing.assert_close(found, exact, rtol=1e-5, atol=0)
