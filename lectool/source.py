@@ -48,8 +48,8 @@ def source(*objects: Callable | type, only: str = "", doc: bool = False) -> None
 def source_text(item: Callable | type, *, only: str = "", doc: bool = False) -> str:
     r"""The source of ``item`` as one string: the algorithm, without what only a machine or a caller needs.
 
-    Signatures come without annotations, docstrings with their first line, and the checks of arguments at the top of a
-    function are left out, with a line that says so.
+    Signatures come without annotations, docstrings with their first line, and the checks of arguments (``check.…`` and
+    ``if …: raise``) are left out, with a line that says so.
 
     Arguments:
         only: of a class, the names of the methods to show, separated by spaces; all of them where it is empty.
