@@ -115,9 +115,11 @@ class FlowPrior(nn.Module):
         r"""Codes, shape (n, k)."""
         return self.flow.sample(n, generator=generator)
 
-    def kl_terms(self, q: Posterior, c: Tensor | None = None) -> Tensor:
+    def kl_terms(
+        self, q: Posterior, c: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
         r"""One draw of log q − log p, shape (n, 1): it does not split by coordinate."""
-        z, log_q = q.sample_with_log_prob()
+        z, log_q = q.sample_with_log_prob(generator=generator)
         return (log_q - self.log_prob(z, c))[:, None]
 
     def kl(self, q: Posterior, c: Tensor | None = None) -> Tensor:

@@ -122,7 +122,7 @@ class ConditionalNormal(nn.Module):
         r"""Codes, shape (n, k), one for each row of c."""
         return self.given(c.expand(n, -1)).sample(generator=generator)
 
-    def kl_terms(self, q: Posterior, c: Tensor) -> Tensor:
+    def kl_terms(self, q: Posterior, c: Tensor, generator: torch.Generator | None = None) -> Tensor:
         r""":math:`\mathrm{KL}(q \Vert p)` by coordinate, in nats, shape (n, k), for a diagonal q."""
         p = self.given(c)
         return residual_kl(q.mean - p.mean, q.log_scale - p.log_scale, p.log_scale)

@@ -338,7 +338,8 @@ class StandardNormal(nn.Module):
     r"""The prior :math:`p(z) = N(0, I)`.
 
     Another prior has these three methods, too; where :math:`\mathrm{KL}(q \Vert p)` has no closed form, ``kl_terms``
-    may estimate it. ``c`` is a condition for priors :math:`p(z \mid c)`; this one does not look at it.
+    may estimate it, with the ``generator``. ``c`` is a condition for priors :math:`p(z \mid c)`; this one needs
+    neither.
 
     Arguments:
         k: dimension of the code, ≥ 1.
@@ -360,7 +361,9 @@ class StandardNormal(nn.Module):
         r"""Codes, shape (n, k)."""
         return random.noise((n, self.k), self.zero, generator)
 
-    def kl_terms(self, q: Posterior, c: Tensor | None = None) -> Tensor:
+    def kl_terms(
+        self, q: Posterior, c: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
         r""":math:`\mathrm{KL}(q \Vert p)` in nats, split over the coordinates, shape (n, k).
 
         With a full covariance, term j is the mean KL of coordinate j given those before it. The sum over j is

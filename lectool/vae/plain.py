@@ -180,7 +180,7 @@ class VAE(nn.Module):
         """
         q = self.infer(x, c, q)
         z = q.sample(generator=generator)
-        return self.likelihood.log_prob(self.output(z, c), x), self.prior.kl_terms(q, c)
+        return self.likelihood.log_prob(self.output(z, c), x), self.prior.kl_terms(q, c, generator)
 
     def log_weights(
         self,

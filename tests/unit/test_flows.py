@@ -1095,10 +1095,12 @@ def test_a_flow_prior_comes_to_the_codes_and_the_bound_counts_it():
     train.fit(with_flow, x, steps=400, batch_size=200, lr=1e-2, progress=False)
     with torch.no_grad():
         after = with_flow.elbo(x).mean().item()
+        first, again, other = (with_flow.elbo(x, generator=random.generator(i)) for i in (1, 1, 2))
         by_draws = with_flow.log_weights(x, 50).mean().item()
         drawn = with_flow.prior.sample(20_000)
         aggregate = model.encode(x).sample(10).flatten(0, 1)
     assert after > before
+    assert torch.equal(first, again) and not torch.equal(first, other)
     assert abs(after - by_draws) < 0.3
     torch.testing.assert_close(drawn.mean(0), aggregate.mean(0), rtol=0.1, atol=0.15)
     torch.testing.assert_close(drawn.std(0), aggregate.std(0), rtol=0.15, atol=0.1)
