@@ -22,8 +22,8 @@ test: $(READY)  ## lint, unit tests, notebooks, site, browser; FORCE=1 runs them
 offline: $(READY)  ## chapters 01 and 02 with neither data nor network
 	@$(BIN)/python _ext/stages.py offline
 
-lab: $(READY)  ## open the chapters in JupyterLab
-	@$(BIN)/jupyter-lab chapters
+lab: $(READY)  ## open chapters and assignments in JupyterLab, as copies of your own in lab/
+	@$(BIN)/python _ext/lab.py
 
 claims: $(READY)  ## run the chapters over three seeds and both data settings; CHAPTER=01 for one
 	@$(BIN)/python _ext/stages.py claims $(CHAPTER)
@@ -37,8 +37,8 @@ release: $(READY)  ## write the student notebooks of the assignments from their 
 lint: $(READY)  ## check code and notebooks with ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-format: $(READY)  ## put code and notebooks into ruff's form
-	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+format: $(READY)  ## put code into ruff's form, and fold notebooks alike for page, JupyterLab and Colab
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/python _ext/folding.py chapters/*.ipynb assignments/*.ipynb
 
 address: $(READY)  ## REPO=owner/name [TAG=v0.2.0]: change the repository's address everywhere
 	@$(BIN)/python _ext/address.py $(REPO) $(if $(TAG),--tag $(TAG))

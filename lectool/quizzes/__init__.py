@@ -72,8 +72,10 @@ def _page(name: str, asked: list[dict[str, Any]]) -> str:
     script = build_script(prefix, static, url, place, True).replace("</", "<\\/")
     # jupyterquiz fetches MathJax from another host where it meets one that is still loading. The questions hold no
     # formulas: it is told that there is none.
+    # Without the attribute JupyterLab takes arrows, Enter and letters for its own.
+    body = render_div(place, False, True, False, len(asked), 640, 10, "left")
     return (
-        f'<div class="quiz">{render_div(place, False, True, False, len(asked), 640, 10, "left")}</div>'
+        f'<div class="quiz" data-lm-suppress-shortcuts="true">{body}</div>'
         f"{build_styles(place, colors)}"
         f"<style>#{place} .Quiz {{font-size: 1.05rem}} #{place} .MCButton {{font-size: 0.95rem}}"
         f" #{place} .Answer {{grid-template-columns: 1fr !important}}"

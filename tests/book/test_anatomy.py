@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import book
+import folding
 import nbformat
 import pytest
 import yaml
@@ -136,12 +137,12 @@ def starts_with_hidden_setup(nb):
 
 
 def folds_the_same_everywhere(nb):
-    """What the page folds is folded in JupyterLab too, and nothing else is."""
-    for number, cell in enumerate(nb.cells):
-        on_page = bool({"hide-input", "hide-cell"} & set(cell.metadata.get("tags", [])))
-        in_lab = cell.metadata.get("jupyter", {}).get("source_hidden", False)
-        if on_page != in_lab:
-            yield f"cell {number} is folded {'on the page' if on_page else 'in JupyterLab'} only"
+    """What the page folds is folded in JupyterLab and Colab too, under a name, and nothing else is (make format)."""
+    again = copy.deepcopy(nb)
+    folding.fold(again)
+    for number, (cell, wished) in enumerate(zip(nb.cells, again.cells)):
+        if cell.metadata != wished.metadata or cell.source != wished.source:
+            yield f"cell {number} is not folded alike everywhere, or has no name (make format)"
 
 
 def hides_the_call_of_a_listing(nb):
@@ -513,7 +514,8 @@ def good():
         new_markdown_cell("## Exercises\n\n" + exercises),
         new_markdown_cell("## Further reading\n\n- Somebody (2006), [the list](../references.md)."),
     ]
-    nb.cells[1].metadata.update(tags=["hide-cell"], jupyter={"source_hidden": True})
+    nb.cells[1].metadata.update(tags=["hide-cell"])
+    folding.fold(nb)
     return nb
 
 
@@ -599,6 +601,9 @@ DAMAGES = [
     (hides_the_call_of_a_listing, lambda nb: nb.cells[4].update(source="source(mean)")),
     (hides_the_call_of_a_listing, lambda nb: nb.cells[4].metadata.update(tags=["remove-input"])),
     (folds_the_same_everywhere, lambda nb: nb.cells[1].metadata.pop("jupyter")),
+    (folds_the_same_everywhere, lambda nb: nb.cells[1].metadata.pop("cellView")),
+    (folds_the_same_everywhere, lambda nb: nb.cells[3].metadata.update(cellView="form")),
+    (folds_the_same_everywhere, replaced(1, "# @title Set-up\n", "")),
     (
         folds_the_same_everywhere,
         lambda nb: nb.cells[3].metadata.update(tags=["hide-input", "thumbnail"]),

@@ -210,8 +210,11 @@ def test_chromium(tmp_path, monkeypatch):
         (["offline"], r"python _ext/stages.py offline$"),
         (["claims", "CHAPTER=02"], r"python _ext/stages.py claims 02$"),
         (["address", "REPO=a/b", "TAG=v1.2"], r"python _ext/address.py a/b --tag v1.2$"),
-        (["lab"], r"jupyter-lab chapters$"),
-        (["format"], r"ruff check --fix \. && .*ruff format \.$"),
+        (["lab"], r"python _ext/lab\.py$"),
+        (
+            ["format"],
+            r"ruff check --fix \. && .*ruff format \. && .*_ext/folding\.py chapters/\*\.ipynb assignments/\*\.ipynb$",
+        ),
     ],
 )
 def test_targets(tmp_path, arguments, expected):

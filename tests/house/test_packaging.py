@@ -122,7 +122,6 @@ NAMES = {
     "IPython": "ipython",
     "jupyter_client": "jupyter-client",
 }
-OPTIONAL = {"jupyterquiz"}  # without it a quiz shows its answers folded in
 
 
 def imports(path) -> set[str]:
@@ -144,5 +143,5 @@ def test_what_is_imported_is_declared_and_not_more():
         # `inside` is read as text into a student's kernel
         found = grading if path.parent.name == "assign" and path.name != "inside.py" else needed
         found |= imports(path)
-    assert needed - OPTIONAL == declared
+    assert needed == declared
     assert grading - declared <= teach
