@@ -15,6 +15,7 @@ import json
 import math
 import os
 import sys
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lectool import check
+from lectool.plot import panels
 
 __all__ = ["embed", "explore", "is_live", "web_file"]
 
@@ -154,8 +156,8 @@ class Sliders:
             f"{self.label(k)} {readable(v)}" for k, v in values.items()
         )
 
-    def render(self, values: dict[str, Any]) -> tuple[Image.Image, str]:
-        r"""Draws one frame; returns its picture (RGB) and what ``draw`` printed."""
+    def render(self, values: dict[str, Any]) -> tuple[Image.Image, str, dict[str, Any]]:
+        r"""Draws one frame; returns its picture (RGB), what ``draw`` printed, and its panels."""
         printed, buffer = io.StringIO(), io.BytesIO()
         with contextlib.redirect_stdout(printed), _drawing() as drawn:
             figure = drawn(self.draw(**values))
@@ -163,7 +165,8 @@ class Sliders:
             figure.savefig(
                 buffer, format="png", dpi=110, bbox_inches=None, pil_kwargs={"compress_level": 1}
             )
-        return Image.open(buffer).convert("RGB"), printed.getvalue().rstrip()
+            cuts = panels(figure)
+        return Image.open(buffer).convert("RGB"), printed.getvalue().rstrip(), cuts
 
 
 @contextlib.contextmanager
@@ -242,7 +245,7 @@ def _static(sliders: Sliders) -> dict[str, str]:
     start_values = {name: sliders.choices[name][sliders.begin[name]] for name in names}
     for combination in itertools.product(*sliders.choices.values()):
         values = dict(zip(names, combination, strict=True))
-        image, text = sliders.render(values)
+        image, text, cuts = sliders.render(values)
         if size not in (None, image.size):
             raise ValueError(
                 f"draw made pictures of {size} and {image.size} pixels; expected one size"
@@ -255,8 +258,8 @@ def _static(sliders: Sliders) -> dict[str, str]:
         alts.append(sliders.describe(values))
         texts.append(text)
         if values == start_values:
-            first = (len(index) - 1, image)
-    here, image = first
+            first = (len(index) - 1, image, cuts)
+    here, image, cuts = first
     uris = ["data:image/webp;base64," + base64.b64encode(frame).decode() for frame in frames]
     n_bytes = sum(map(len, uris))
     if n_bytes > MAX_FRAME_BYTES:
@@ -280,9 +283,9 @@ def _static(sliders: Sliders) -> dict[str, str]:
         for name, options in sliders.choices.items()
     )
     page = (
-        f'<figure class="explore"><style>{web_file("figure.css")}</style>'
+        f'<figure class="explore" data-lm-suppress-shortcuts="true"><style>{web_file("figure.css")}</style>'
         f'<img src="{uris[index[here]]}" alt="{html.escape(alts[here], True)}" '
-        f'width="{size[0]}" height="{size[1]}">'
+        f'width="{size[0]}" height="{size[1]}"{cut_marks(cuts)}>'
         + (f'<pre class="ex-text">{html.escape(texts[here])}</pre>' if any(texts) else "")
         + f'{rows}<p class="ex-live" role="status" aria-live="polite"></p>'
         "<noscript><p>The sliders need JavaScript; this is the first picture.</p></noscript>"
@@ -297,6 +300,14 @@ def _static(sliders: Sliders) -> dict[str, str]:
         "image/png": base64.b64encode(png.getvalue()).decode(),
         "text/plain": alts[here] + (f"\n{texts[here]}" if texts[here] else ""),
     }
+
+
+def cut_marks(cuts: dict[str, Any]) -> str:
+    r"""What :func:`lectool.plot.panels` found, as attributes of an ``<img>``, by which the page's script cuts it."""
+    if not cuts:
+        return ""
+    title = html.escape(cuts["title"], True)
+    return f' data-cuts="{" ".join(map(str, cuts["cuts"]))}" data-top="{cuts["top"]}" data-title="{title}"'
 
 
 def _webp(image: Image.Image, lossless: bool) -> bytes:
@@ -319,8 +330,14 @@ def embed(data: Any) -> str:
 
 
 def _show_live(sliders: Sliders) -> None:
+    r"""Sliders that call ``draw`` anew, and beside them a still for where no kernel runs.
+
+    A saved notebook keeps the still at the sliders' last position: it shows where the widget cannot (reopened, not
+    trusted, converted), and hides itself where the widget lives.
+    """
     import ipywidgets
 
+    mark = uuid.uuid4().hex[:8]
     controls = {
         name: ipywidgets.SelectionSlider(
             options=[(readable(v), i) for i, v in enumerate(options)],
@@ -333,21 +350,39 @@ def _show_live(sliders: Sliders) -> None:
     }
     picture = ipywidgets.HTML()
 
-    def move(_change: Any = None) -> None:
+    def move(_change: Any = None) -> dict[str, str]:
         values = {name: sliders.choices[name][control.value] for name, control in controls.items()}
-        image, text = sliders.render(values)
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-        alt = html.escape(sliders.describe(values), True)
-        picture.value = f'<img src="{uri}" alt="{alt}" style="max-width:100%">' + (
-            f"<pre>{html.escape(text)}</pre>" if text else ""
-        )
+        image, text, _ = sliders.render(values)
+        alt = sliders.describe(values)
+        shown = _picture(image, alt, text)
+        picture.value = f'<div class="live-{mark}">{shown}</div>'
+        return {"text/html": _still(sliders, mark, shown, values), "text/plain": alt}
 
-    for control in controls.values():
-        control.observe(move, names="value")
-    move()
+    still = move()
     parts: Sequence = [picture, *controls.values()]
     if sliders.caption:
         parts = [*parts, ipywidgets.HTML(f"<em>{html.escape(sliders.caption)}</em>")]
     display(ipywidgets.VBox(parts))
+    handle = display(still, raw=True, display_id=True)
+    for control in controls.values():
+        control.observe(lambda _change: handle.update(move(), raw=True), names="value")
+
+
+def _picture(image: Image.Image, alt: str, text: str) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    printed = f"<pre>{html.escape(text)}</pre>" if text else ""
+    return f'<img src="{uri}" alt="{html.escape(alt, True)}" style="max-width:100%">{printed}'
+
+
+def _still(sliders: Sliders, mark: str, shown: str, values: dict[str, Any]) -> str:
+    at = ", ".join(f"{sliders.label(name)} {readable(value)}" for name, value in values.items())
+    words = html.escape(" ".join(filter(None, [sliders.caption, f"Here: {at}."])))
+    # The second rule takes away JupyterLab's "model not found" of the widget that is gone.
+    style = (
+        f":root:has(.live-{mark}) .still-{mark}{{display:none}}"
+        f".jp-OutputArea-child:has(+ .jp-OutputArea-child .still-{mark}):not(:has(.live-{mark}))"
+        "{display:none}"
+    )
+    return f'<figure class="still-{mark}"><style>{style}</style>{shown}<figcaption>{words}</figcaption></figure>'

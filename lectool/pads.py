@@ -116,7 +116,8 @@ def latent_pad(
         for name, (low, high), at in zip(names, bounds, start, strict=True)
     )
     page = (
-        f'<figure class="latent-pad"><style>{web_file("figure.css")}</style><div class="pad-views">'
+        f'<figure class="latent-pad" data-lm-suppress-shortcuts="true"><style>{web_file("figure.css")}</style>'
+        '<div class="pad-views">'
         f'<div class="pad-view"><canvas class="pad-plane" width="512" height="512" role="img" '
         f'aria-label="Plane of codes with the chosen point"></canvas>plane of codes: drag the point</div>'
         f'<div class="pad-view"><canvas class="pad-pixels" width="{shape[1]}" height="{shape[0]}" role="img" '
@@ -181,7 +182,8 @@ def sketch_pad(
         )
     )
     page = (
-        f'<figure class="sketch-pad"><style>{web_file("figure.css")}</style><div class="pad-views">{views}</div>'
+        f'<figure class="sketch-pad" data-lm-suppress-shortcuts="true"><style>{web_file("figure.css")}</style>'
+        f'<div class="pad-views">{views}</div>'
         '<p class="pad-readout" role="status" aria-live="polite"></p>'
         f'<noscript><p>The pad needs JavaScript; this is one reconstruction.</p><img src="data:image/png;base64,'
         f'{picture}" width="224" alt="{html.escape(alt, True)}"></noscript>'

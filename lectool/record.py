@@ -1,6 +1,7 @@
 r"""What a training loop needs besides its steps: step sizes, means of terms, a bar, and an end by Ctrl-C."""
 
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import torch
 from IPython import get_ipython
 from torch import Tensor
 from torch.optim import Optimizer
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from lectool import check
 
@@ -92,7 +93,8 @@ class Recorder:
         schedule: a name of :data:`SCHEDULES`.
         n_updates: of the whole run.
         n_done: of those, the updates that an earlier run has made.
-        name, unit, total, done: of the bar, and what is behind it already.
+        name: of the bar, which counts updates.
+        unit, total, done: in what the caller counts, how many there are, and how many an earlier run has made.
         progress: whether to show the bar; where ``None``, only if somebody watches.
 
     Raises:
@@ -121,7 +123,17 @@ class Recorder:
         self.sums: dict[str, Tensor] = {}
         self.weight = 0.0
         shown = _is_watched() if progress is None else progress
-        self.bar = tqdm(total=total, initial=done, unit=unit, desc=name, disable=not shown)
+        # A bar of plain text: its last state stays in a saved notebook, where a widget's bar would be lost.
+        screen = None if get_ipython() is None else sys.stdout
+        self.bar = tqdm(
+            total=n_updates,
+            initial=n_done,
+            unit=" updates",
+            desc=name,
+            disable=not shown,
+            file=screen,
+            bar_format="{desc}: {percentage:3.0f} %|{bar:20}| {n_fmt} of {total_fmt}{unit}, {elapsed}{postfix}",
+        )
         self.unit, self.total, self.done = unit, total, done
 
     def __enter__(self) -> "Recorder":
@@ -144,6 +156,7 @@ class Recorder:
             for group, lr in self.groups:
                 group["lr"] = lr * self.share(self.n_done / self.n_updates)
         self.n_done += 1
+        self.bar.update()
 
     def add(self, terms: Mapping[str, Tensor], weight: float = 1.0) -> None:
         r"""Counts the terms of one update. They stay on their device: one transfer a window, not one a step."""
@@ -159,14 +172,13 @@ class Recorder:
         return means
 
     def note(self, means: Mapping[str, float], n: int = 1) -> None:
-        r"""Enters means into the record, and moves the bar by ``n``."""
+        r"""Enters means into the record, and counts ``n`` epochs or steps as done."""
         for name, mean in means.items():
             self.record.terms.setdefault(name, []).append(mean)
         if self.start is not None:
             self.record.seconds += time.perf_counter() - self.start
             self.start = None
-        self.bar.set_postfix({name: f"{mean:.4g}" for name, mean in means.items()}, refresh=False)
-        self.bar.update(n)
+        self.bar.set_postfix({name: f"{mean:.4g}" for name, mean in means.items()})
         self.done += n
 
 

@@ -23,7 +23,8 @@ document.querySelectorAll("figure.explore:not([data-ready])").forEach(figure => 
   };
   inputs.forEach(input => {
     input.addEventListener("input", show);
-    input.addEventListener("keydown", event => event.stopPropagation());  // JupyterLab takes arrow keys
+    // The classic Notebook takes arrow keys for its own (JupyterLab asks the figure's attribute).
+    input.addEventListener("keydown", event => event.stopPropagation());
   });
   if (inputs.some(input => input.value !== input.defaultValue)) show();  // a browser may restore positions
 });

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,7 +21,13 @@ from lectool.explore import explore, is_live
 @pytest.fixture(autouse=True)
 def shown(monkeypatch) -> list:
     bundles: list = []
-    monkeypatch.setattr(module, "display", lambda bundle, raw=False: bundles.append(bundle))
+
+    def display(bundle, raw=False, display_id=False):
+        bundles.append(bundle)
+        place = len(bundles) - 1
+        return SimpleNamespace(update=lambda new, raw: bundles.__setitem__(place, new))
+
+    monkeypatch.setattr(module, "display", display)
     monkeypatch.setenv("LECTOOL_EXPLORE", "static")
     plt.close("all")
     yield bundles
@@ -534,7 +541,7 @@ def test_moving_a_live_slider_draws_anew(shown, monkeypatch):
         alt='{a} & "{b}"',
         caption="C < D",
     )
-    (box,) = shown
+    box, still = shown
     html, first, second, caption = box.children
     assert isinstance(html, ipywidgets.HTML) and "C &lt; D" in caption.value
     assert (
@@ -562,6 +569,15 @@ def test_moving_a_live_slider_draws_anew(shown, monkeypatch):
     )
     assert Page(html.value).all("pre")[0][2] == "sum 4.0 <i>"
     assert plt.get_fignums() == []
+    # The still is at the sliders' last position, and hides where the widget lives.
+    assert still["text/plain"] == '2 & "0.25"'
+    still = shown[1]
+    page, mark = Page(still["text/html"]), re.search(r"live-(\w+)", html.value)[1]
+    assert page.all("img")[0][1] == Page(html.value).all("img")[0][1]
+    assert page.all("figure")[0][1]["class"] == f"still-{mark}"
+    assert f":root:has(.live-{mark}) .still-{mark}{{display:none}}" in page.all("style")[0][2]
+    assert page.all("figcaption")[0][2] == "C < D Here: height 3, b 1."
+    assert still["text/plain"] == '3 & "1"'
 
 
 def test_live_takes_any_number_of_combinations_that_static_takes(shown, monkeypatch):

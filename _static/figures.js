@@ -1,0 +1,49 @@
+// Pictures on the site: their panels one below the other on a narrow screen, and each at full size by a tap or by Enter.
+document.addEventListener("DOMContentLoaded", () => {
+  const narrow = matchMedia("(max-width: 600px)");
+  const dialog = document.createElement("dialog");
+  dialog.className = "full-size";
+  dialog.setAttribute("aria-label", "Picture at full size");
+  dialog.innerHTML = '<form method="dialog"><button autofocus>close</button></form><div tabindex="0" role="group" aria-label="Picture, to be scrolled"><img alt=""></div>';
+  dialog.addEventListener("click", event => { if (event.target === dialog) dialog.close(); });
+  document.body.append(dialog);
+
+  const stack = (frame, picture) => {
+    const cuts = picture.dataset.cuts.split(" ").map(Number), panels = document.createElement("span");
+    panels.className = "panels";
+    panels.setAttribute("aria-hidden", "true");  // the picture itself stays, out of sight, with its description
+    if (picture.dataset.title) panels.append(picture.dataset.title);
+    const copies = cuts.slice(1).map((end, i) => {
+      const share = end - cuts[i], copy = new Image(), part = document.createElement("span");
+      copy.alt = "";
+      copy.style.cssText = `width:${100 / share}%;margin:${-100 * picture.dataset.top / share}% 0 0 ${-100 * cuts[i] / share}%`;
+      part.append(copy);
+      panels.append(part);
+      return copy;
+    });
+    const follow = () => { if (narrow.matches) copies.forEach(copy => { copy.src = picture.src; }); };
+    new MutationObserver(follow).observe(picture, {attributeFilter: ["src"]});
+    narrow.addEventListener("change", follow);
+    follow();
+    frame.append(panels);
+  };
+
+  document.querySelectorAll(".bd-article .cell_output img, .bd-article figure.explore > img").forEach(picture => {
+    const frame = document.createElement("span"), button = document.createElement("button");
+    frame.className = "picture";
+    button.type = "button";
+    button.textContent = "⤢";
+    button.title = "full size";
+    button.setAttribute("aria-label", "⤢ full size");
+    picture.replaceWith(frame);
+    frame.append(picture);
+    if (picture.dataset.cuts) stack(frame, picture);
+    frame.append(button);
+    frame.addEventListener("click", () => {
+      const large = dialog.querySelector("img");
+      large.src = picture.src;
+      large.alt = picture.alt;
+      dialog.showModal();
+    });
+  });
+});
