@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test offline lab claims bench release lint format address clean distclean
+.PHONY: help book test offline pdf lab claims bench release lint format address clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -21,6 +21,9 @@ test: $(READY)  ## lint, unit tests, notebooks, site, browser; FORCE=1 runs them
 
 offline: $(READY)  ## chapters 01 and 02 with neither data nor network
 	@$(BIN)/python _ext/stages.py offline
+
+pdf: book  ## the whole book as one file: _build/book.pdf
+	@$(BIN)/python _ext/pdf.py
 
 lab: $(READY)  ## open chapters and assignments in JupyterLab, as copies of your own in lab/
 	@$(BIN)/python _ext/lab.py

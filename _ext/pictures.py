@@ -1,7 +1,7 @@
 r"""Sphinx extension of the pictures: what the page's script needs to know to cut one into its panels.
 
 ``lectool.plot`` writes into a picture where its columns of panels can be cut. Here the element on the page gets
-that as attributes; ``_static/figures.js`` then lays the panels one below the other on a narrow screen.
+that as attributes; ``_static/book.js`` then lays the panels one below the other on a narrow screen.
 """
 
 from __future__ import annotations

@@ -1,5 +1,15 @@
-// Pictures on the site: their panels one below the other on a narrow screen, and each at full size by a tap or by Enter.
+// What the site adds to its theme: pictures on a small screen, with panels one below the other, and each at full size by a tap or by Enter.
 document.addEventListener("DOMContentLoaded", () => {
+  // The theme leaves its first sidebar, with the book's name, outside of all landmarks.
+  const sidebar = document.querySelector(".bd-sidebar-primary");
+  sidebar?.setAttribute("role", "complementary");
+  sidebar?.setAttribute("aria-label", "The book and its contents");
+
+  // Its buttons are named otherwise than they read: what they show is their name.
+  document.querySelectorAll(".search-button__button, .theme-switch-button").forEach(button => {
+    button.removeAttribute("aria-label");
+  });
+
   const narrow = matchMedia("(max-width: 600px)");
   const dialog = document.createElement("dialog");
   dialog.className = "full-size";

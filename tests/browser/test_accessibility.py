@@ -1,0 +1,46 @@
+"""Every page by axe-core's rules, in light and dark, with everything unfolded: nothing that keeps a reader out."""
+
+from importlib.resources import files
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice", "experimental"]
+# Formulas are left out: MathJax's elements are many, and their rules its own.
+RUN = """tags => axe.run({exclude: ["mjx-container"]},
+    {resultTypes: ["violations"], runOnly: {type: "tag", values: tags}}).then(
+    found => found.violations.map(v => `${v.id}, ${v.nodes.length} times: ${v.nodes[0].html.slice(0, 200)}; `
+        + [...v.nodes[0].any, ...v.nodes[0].all, ...v.nodes[0].none].map(c => c.message).join("; ")))"""
+
+
+@pytest.fixture(scope="session")
+def axe():
+    return files("axe_playwright_python").joinpath("axe.min.js").read_text("utf8")
+
+
+def complaints(page, axe, theme):
+    page.evaluate("t => {document.documentElement.dataset.theme = t}", theme)
+    page.evaluate("document.querySelectorAll('main details').forEach(d => {d.open = true})")
+    page.add_style_tag(content="*, ::before, ::after {transition: none !important}")
+    page.evaluate(axe)
+    return page.evaluate(RUN, TAGS)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_barrier(opened, axe, theme):
+    assert complaints(opened.page, axe, theme) == []
+
+
+def test_no_barrier_on_a_phone(open_page, example_page, axe):
+    page = open_page(example_page, viewport={"width": 390, "height": 844}).page
+    assert complaints(page, axe, "light") == []
+
+
+def test_axe_sees_a_barrier(open_page, axe):
+    page = open_page("notation.html").page
+    page.evaluate(
+        "document.querySelector('main h1').insertAdjacentHTML('afterend', '<img src=x.png>')"
+    )
+    found = complaints(page, axe, "light")
+    assert len(found) == 1 and "image-alt" in found[0]
