@@ -45,9 +45,15 @@ class Part:
 def entries(outline: list, reader: PdfReader, depth: int = 0) -> Iterator[tuple[str, int, int]]:
     for item in outline:
         if isinstance(item, Destination):
-            yield str(item.title), reader.get_destination_page_number(item) or 0, depth
+            yield once(str(item.title)), reader.get_destination_page_number(item) or 0, depth
         else:
             yield from entries(item, reader, depth + 1)
+
+
+def once(title: str) -> str:
+    """Chromium writes a heading twice into its outline where it was laid out anew."""
+    half = len(title) // 2
+    return title[:half] if title[:half] == title[half:] else title
 
 
 def names(root: Path = ROOT) -> list[str]:
@@ -71,7 +77,7 @@ def print_page(browser: Browser, address: str, path: Path) -> str:
 def print_text(browser: Browser, text: str, path: Path, **more: object) -> PdfReader:
     page = browser.new_page()
     page.set_content(text)
-    page.pdf(path=str(path), **{**PAPER, "outline": False, "margin": MARGINS, **more})
+    page.pdf(path=str(path), **{**PAPER, "outline": False, "scale": 1, "margin": MARGINS, **more})
     page.close()
     return PdfReader(path)
 
@@ -127,9 +133,10 @@ def bind(parts: list[Part], front: PdfReader, sheets: PdfReader, title: str) -> 
     writer.append(front, import_outline=False)
     for part in parts:
         writer.append(part.reader, import_outline=False)
-        mark = writer.add_outline_item(part.title, part.start + len(front.pages))
+        mark = writer.add_outline_item(title=part.title, page_number=part.start + len(front.pages))
         for section, sheet in part.sections:
-            writer.add_outline_item(section, part.start + len(front.pages) + sheet, parent=mark)
+            place = part.start + len(front.pages) + sheet
+            writer.add_outline_item(title=section, page_number=place, parent=mark)
     starts = {part.name: part.start + len(front.pages) for part in parts}
     for number, page in enumerate(writer.pages):
         lead_within(page, starts, writer)
@@ -138,37 +145,40 @@ def bind(parts: list[Part], front: PdfReader, sheets: PdfReader, title: str) -> 
     return writer
 
 
+def book(browser: Browser, pages: list[str], title: str, folder: Path) -> PdfWriter:
+    """Prints the pages of the site, with contents in front."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: list[Part] = []
+    start = 0
+    for name in pages:
+        path = folder / f"{name.replace('/', '-')}.pdf"
+        heading = print_page(browser, (SITE / f"{name}.html").as_uri(), path)
+        parts.append(Part(name, heading, PdfReader(path), start))
+        start += len(parts[-1].reader.pages)
+        print(f"{name}: {len(parts[-1].reader.pages)} sheets", flush=True)
+    n_front, front = 0, None
+    while front is None or len(front.pages) != n_front:  # its length moves all that follows
+        n_front = len(front.pages) if front else 1
+        front = print_text(browser, contents(parts, title, n_front), folder / "contents.pdf")
+    no_margins = {"margin": dict.fromkeys(MARGINS, "0")}
+    sheets = print_text(browser, numbers(start + n_front), folder / "numbers.pdf", **no_margins)
+    return bind(parts, front, sheets, title)
+
+
 def main() -> int:
     chromium = find_chromium(install=True)
     if chromium is None or not (SITE / "index.html").is_file():
         print("A Chromium and the built site are needed: make book")
         return 1
     title = yaml.safe_load((ROOT / "_config.yml").read_text("utf8"))["title"]
-    folder = SITE.parent / "print"
-    folder.mkdir(exist_ok=True)
-    parts: list[Part] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
-        )
-        start = 0
-        for name in names():
-            path = folder / f"{name.replace('/', '-')}.pdf"
-            heading = print_page(browser, (SITE / f"{name}.html").as_uri(), path)
-            parts.append(Part(name, heading, PdfReader(path), start))
-            start += len(parts[-1].reader.pages)
-            print(f"{name}: {len(parts[-1].reader.pages)} sheets", flush=True)
-        n_front, front = 0, None
-        while front is None or len(front.pages) != n_front:  # its length moves all that follows
-            n_front = len(front.pages) if front else 1
-            front = print_text(browser, contents(parts, title, n_front), folder / "contents.pdf")
-        n = start + n_front
-        none = {"margin": {side: "0" for side in MARGINS}}
-        sheets = print_text(browser, numbers(n), folder / "numbers.pdf", **none)
+        arguments = ["--no-sandbox", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        writer = book(browser, names(), title, SITE.parent / "print")
         browser.close()
-    bind(parts, front, sheets, title).write(OUTPUT)
+    writer.write(OUTPUT)
     size = OUTPUT.stat().st_size / 2**20
-    print(f"The book: {OUTPUT.relative_to(ROOT)}, {n} sheets, {size:.1f} MB")
+    print(f"The book: {OUTPUT.relative_to(ROOT)}, {len(writer.pages)} sheets, {size:.1f} MB")
     return 0
 
 
