@@ -25,7 +25,9 @@ CLAIM = {
     "numbers": "2 < 3",
 }
 PAGES = {
-    "index": "# Book\n\n```{hero}\n```\n\n```{chapter-cards}\n```\n",
+    "index": "# Book\n\n```{hero}\n```\n\n```{chapter-cards}\n```\n\n"
+    "```{reading-path}\n01:\n02: 01\n```\n\n```{claims-sample}\n2\n```\n\n"
+    "```{listing}\nlectool.pca.PCA.fit\n```\n",
     "claims": "# Claims\n\n```{claims-table}\n```\n",
 }
 
@@ -167,6 +169,24 @@ def test_claims(built):
     assert built.page("chapters/01-one").find(id="a-section")
 
 
+def test_the_map_leads_to_the_chapters_in_rows(built):
+    drawing = built.page("index").select_one(".reading-path svg")
+    assert [a["href"] for a in drawing.select("a")] == [
+        "chapters/01-one.html",
+        "chapters/02-two.html",
+    ]
+    first, second = (float(rect["y"]) for rect in drawing.select("rect"))
+    (line,) = drawing.select("line")
+    assert first < float(line["y1"]) < float(line["y2"]) <= second
+    assert drawing["aria-label"] == "Map of the chapters: chapter 2 builds on 1"
+
+
+def test_samples_come_from_the_book_itself(built):
+    page = built.page("index")
+    assert page.select_one("p.claim").get_text() == "✓ Another 2 < 3"
+    assert "def fit(self, x):" in page.select_one("div.highlight").get_text()
+
+
 def test_a_picture_stands_in_for_a_moving_one(built):
     still = built.page("index").select_one(".hero.still img")
     assert still["alt"] == "A red field."
@@ -193,6 +213,28 @@ def test_new_outputs_of_an_unchanged_notebook_reach_the_pages(built):
     assert [f"_images/{p.name}" for p in pictures] == [
         built.page("index").select(".chapter-card img")[0]["src"]
     ]
+
+
+def test_folded_code_of_neighbors_is_one_toggle_below_their_outputs(built):
+    folded = chapter(2, sentence="Another")
+    folded.cells[1].metadata.update(tags=["thumbnail", "hide-input"])
+    folded.cells.insert(
+        2, new_code_cell("# @title Checks\nmore()", metadata={"tags": ["hide-input"]})
+    )
+    folded.cells[1].source = "# @title Figure\ndraw(2)"
+    folded.cells[1].execution_count, folded.cells[2].execution_count = 1, 2
+    folded.cells[4].execution_count = 3
+    for number, cell in enumerate(folded.cells):
+        cell.id = f"02-two-{number}"
+    built.put("02-two", folded)
+    built.build()
+    page = built.page("chapters/02-two")
+    (toggle,) = page.select("details.code")
+    assert toggle.summary.get_text() == "code: figure, checks"
+    assert "draw(2)" in toggle.get_text() and "more()" in toggle.get_text()
+    assert "@title" not in page.get_text()
+    assert page.select_one(".cell_output img").find_next("details", class_="code") is toggle
+    assert "claim()" not in toggle.get_text(), "what is not folded stays where it is"
 
 
 def test_the_moving_picture_of_a_chapter(built):
