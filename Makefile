@@ -8,10 +8,10 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test offline pdf lab claims bench release lint format address clean distclean
+.PHONY: help book test offline pdf lab lab-test colab claims bench release lint format address clean distclean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
 
 book: $(READY)  ## build the site: _build/html/index.html
 	@$(BIN)/python _ext/stages.py book
@@ -27,6 +27,12 @@ pdf: book  ## the whole book as one file: _build/book.pdf
 
 lab: $(READY)  ## open chapters and assignments in JupyterLab, as copies of your own in lab/
 	@$(BIN)/python _ext/lab.py
+
+lab-test: $(READY)  ## every chapter and an assignment in JupyterLab, in a browser
+	@LECTOOL_LAB=all $(BIN)/python -m pytest -q tests/lab
+
+colab: $(READY)  ## the chapters in Colab's versions; CHAPTER=01 for one
+	@$(BIN)/python _ext/colab.py $(CHAPTER)
 
 claims: $(READY)  ## run the chapters over three seeds and both data settings; CHAPTER=01 for one
 	@$(BIN)/python _ext/stages.py claims $(CHAPTER)

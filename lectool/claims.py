@@ -9,7 +9,7 @@ from IPython.display import display
 from torch import Tensor
 
 from lectool import data, scale
-from lectool.explore import is_live
+from lectool.live import is_live
 
 __all__ = ["MIME", "ClaimError", "claim"]
 

@@ -13,8 +13,6 @@ import io
 import itertools
 import json
 import math
-import os
-import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +26,7 @@ from matplotlib._pylab_helpers import Gcf
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lectool import check
+from lectool.live import is_live
 from lectool.plot import panels
 
 __all__ = ["embed", "explore", "is_live", "web_file"]
@@ -103,22 +101,6 @@ def _positions(choices: dict[str, list], start: dict[str, Any]) -> dict[str, int
             raise ValueError(f"start has {name} = {wish!r}; expected one of {options}")
         begin[name] = options.index(wish)
     return begin
-
-
-def is_live() -> bool:
-    r"""Whether somebody sits before a kernel.
-
-    ``LECTOOL_EXPLORE`` (``live`` or ``static``) decides; else live in Colab, under a Jupyter server
-    (which sets ``JPY_SESSION_NAME``; nbclient, nbval and the book's build do not) and in VS Code.
-    """
-    wish = os.environ.get("LECTOOL_EXPLORE")
-    if wish:
-        check.one_of(("live", "static"), LECTOOL_EXPLORE=wish)
-        return wish == "live"
-    if "google.colab" in sys.modules or os.environ.get("JPY_SESSION_NAME"):
-        return True
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return shell is not None and "__vsc_ipynb_file__" in shell.user_ns
 
 
 def web_file(name: str) -> str:

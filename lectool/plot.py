@@ -1,5 +1,7 @@
 r"""Pictures in one style: color-blind-safe, labeled, on a white card that dark pages can carry."""
 
+import base64
+import html
 import json
 from collections.abc import Collection, Sequence
 
@@ -13,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from torch import Tensor
 
+from lectool.live import is_live
+
 __all__ = [
     "COLORS",
     "DIGIT_COLORS",
@@ -21,6 +25,7 @@ __all__ = [
     "image_rows",
     "panels",
     "scatter",
+    "show",
     "show_image",
     "style",
     "table",
@@ -101,14 +106,41 @@ def panels(figure: Figure, *, tight: bool = False) -> dict[str, object]:
     }
 
 
-def _png(figure: Figure) -> bytes:
-    r"""A figure as the notebook shows it; where it has columns of panels, with the places of its cuts."""
+def show(alt: str) -> None:
+    r"""Shows the figure just drawn, in place of ``plt.show()``, with a description that every front end keeps.
+
+    The description travels in the picture (where the page's builder finds it), in the output's metadata (where
+    nbconvert does), and, where somebody sits before the kernel, in HTML: JupyterLab and Colab give none to a PNG.
+
+    Arguments:
+        alt: what there is to see, in a sentence or two, for whoever does not see it.
+
+    Raises:
+        ValueError: if there is no open figure, or more than one, or the description is shorter than 15 characters.
+    """
+    if len(plt.get_fignums()) != 1 or len(alt) < 15:
+        raise ValueError(
+            f"{len(plt.get_fignums())} figures are open, and alt is {alt!r}; expected one, and a sentence"
+        )
+    figure = plt.gcf()
+    png = base64.b64encode(_png(figure, alt)).decode()
+    plt.close(figure)
+    if is_live():
+        image = f'<img src="data:image/png;base64,{png}" alt="{html.escape(alt, True)}">'
+        display({"text/html": image, "text/plain": alt}, raw=True)
+    else:
+        described = {"image/png": {"alt": alt}}
+        display({"image/png": png, "text/plain": alt}, metadata=described, raw=True)
+
+
+def _png(figure: Figure, alt: str = "") -> bytes:
+    r"""A figure as the notebook shows it, with its description and the places where its panels can be cut."""
     n_columns = {getattr(ax.get_subplotspec(), "colspan", range(1)).start for ax in figure.axes}
-    facts = {}
+    metadata = {"Description": alt} if alt else {}
     if 2 <= len(n_columns) <= 3:
         figure.draw_without_rendering()
-        facts = panels(figure, tight=True)
-    metadata = {"panels": json.dumps(facts)} if facts else {}
+        if facts := panels(figure, tight=True):
+            metadata["panels"] = json.dumps(facts)
     return print_figure(figure, "png", bbox_inches="tight", pad_inches=0.1, metadata=metadata)
 
 

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from lectool import check
+from lectool.live import is_live
 
 __all__ = ["SCHEDULES", "Record", "Recorder", "Stopped", "adam", "not_finite"]
 
@@ -122,7 +123,7 @@ class Recorder:
         self.groups = [(g, g["lr"]) for opt in optimizers for g in opt.param_groups]
         self.sums: dict[str, Tensor] = {}
         self.weight = 0.0
-        shown = _is_watched() if progress is None else progress
+        shown = is_live() if progress is None else progress
         # A bar of plain text: its last state stays in a saved notebook, where a widget's bar would be lost.
         screen = None if get_ipython() is None else sys.stdout
         self.bar = tqdm(
@@ -180,9 +181,3 @@ class Recorder:
             self.start = None
         self.bar.set_postfix({name: f"{mean:.4g}" for name, mean in means.items()})
         self.done += n
-
-
-def _is_watched() -> bool:
-    from lectool.explore import is_live
-
-    return is_live()

@@ -8,6 +8,7 @@ import sys
 from importlib import metadata
 
 import address
+import colab
 import nbformat
 import pytest
 from environment import ROOT, files, variables
@@ -43,20 +44,7 @@ IMAGES = {
         "pooch": "1.8.2",
         "pillow": "11.3.0",
     },
-    "2026": {
-        "python": "3.13",
-        "torch": "2.11.0",
-        "numpy": "2.1.3",
-        "matplotlib": "3.10.0",
-        "ipywidgets": "7.7.1",
-        "ipython": "7.34.0",
-        "scikit-learn": "1.6.1",
-        "scipy": "1.16.3",
-        "networkx": "3.6.1",
-        "tqdm": "4.67.1",
-        "pooch": "1.9.0",
-        "pillow": "11.3.0",
-    },
+    "2026": colab.IMAGE,
 }
 
 
