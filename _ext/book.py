@@ -85,16 +85,16 @@ class Chapter:
                 data = output.get("data", {})
                 page = "".join(data.get("text/html", ""))
                 alt = re.search(r'<img[^>]*\salt="([^"]+)"', page)
-                alt = (
-                    html.unescape(alt[1])
-                    if alt
-                    else cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
-                )
+                alt = html.unescape(alt[1]) if alt else _described(output)
                 if png := data.get("image/png"):
                     return base64.b64decode(png), alt
                 if frame := DATA_URL.search(page):
                     return base64.b64decode(frame[1]), alt
         return None
+
+
+def _described(output) -> str:
+    return output.get("metadata", {}).get("image/png", {}).get("alt", "")
 
 
 @functools.cache

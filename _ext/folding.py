@@ -61,7 +61,7 @@ def suggest(source: str) -> str:
 
 
 def fold(nb) -> bool:
-    """Has every front end fold what the page folds, and nothing else; returns whether anything changed."""
+    """Has every front end fold what the page folds, and nothing else; says where slides begin; whether that changed."""
     before = nbformat.writes(nb)
     for cell in nb.cells:
         if is_folded(cell):
@@ -75,7 +75,16 @@ def fold(nb) -> bool:
             cell.metadata.get("jupyter", {}).pop("source_hidden", None)
             if cell.metadata.get("jupyter") == {}:
                 del cell.metadata["jupyter"]
+        elif cell.cell_type == "markdown":
+            cell.metadata["slideshow"] = {"slide_type": slide_type(cell.source)}
     return nbformat.writes(nb) != before
+
+
+def slide_type(source: str) -> str:
+    """Where `nbconvert --to slides` begins anew: a section at the side, what belongs to it below."""
+    if any(line.startswith("## Exercises") for line in source.splitlines()):
+        return "skip"  # for reading, not for a screen
+    return "slide" if source.startswith(("# ", "## ")) else "subslide"
 
 
 def main(paths: list[str]) -> int:

@@ -119,12 +119,11 @@ def latent_pad(
         f'<figure class="latent-pad" data-lm-suppress-shortcuts="true"><style>{web_file("figure.css")}</style>'
         '<div class="pad-views">'
         f'<div class="pad-view"><canvas class="pad-plane" width="512" height="512" role="img" '
-        f'aria-label="Plane of codes with the chosen point"></canvas>plane of codes: drag the point</div>'
+        f'aria-label="Plane of codes with the chosen point"></canvas>{_words("plane of codes: drag the point")}</div>'
         f'<div class="pad-view"><canvas class="pad-pixels" width="{shape[1]}" height="{shape[0]}" role="img" '
-        f'aria-label="{html.escape(alt, True)}"></canvas>decoded image</div></div>'
+        f'aria-label="{html.escape(alt, True)}"></canvas>{_words("decoded image")}</div></div>'
         f'{sliders}<p class="ex-live" role="status" aria-live="polite"></p>'
-        f'<noscript><p>The pad needs JavaScript; this is the first picture.</p><img src="data:image/png;base64,'
-        f'{picture}" width="224" alt="{html.escape(alt, True)}"></noscript>'
+        f"{_stand_in('its first picture', picture, alt)}"
         f"{_end(caption, data)}"
     )
     display({"text/html": page, "image/png": picture, "text/plain": f"{alt} at {start}"}, raw=True)
@@ -169,7 +168,7 @@ def sketch_pad(
     }
     picture = _still(whole, examples[0], (28, 28), (0.0, 1.0))
     buttons = (
-        'draw here <button type="button" class="pad-clear">clear</button> '
+        f'{_words("draw here")} <button type="button" class="pad-clear">clear</button> '
         '<button type="button" class="pad-example">next example</button>'
     )
     views = "".join(
@@ -177,19 +176,32 @@ def sketch_pad(
         f'aria-label="{label}"></canvas>{text}</div>'
         for css, n, label, text in (
             ("pad-draw", 280, "Drawing area", buttons),
-            ("pad-pixels pad-input", 28, "What the network sees", "what the network sees"),
-            ("pad-pixels pad-output", 28, html.escape(alt, True), "its reconstruction"),
+            ("pad-pixels pad-input", 28, "What the network sees", _words("what the network sees")),
+            ("pad-pixels pad-output", 28, html.escape(alt, True), _words("its reconstruction")),
         )
     )
     page = (
         f'<figure class="sketch-pad" data-lm-suppress-shortcuts="true"><style>{web_file("figure.css")}</style>'
         f'<div class="pad-views">{views}</div>'
         '<p class="pad-readout" role="status" aria-live="polite"></p>'
-        f'<noscript><p>The pad needs JavaScript; this is one reconstruction.</p><img src="data:image/png;base64,'
-        f'{picture}" width="224" alt="{html.escape(alt, True)}"></noscript>'
+        f"{_stand_in('one reconstruction', picture, alt)}"
         f"{_end(caption, data)}"
     )
     display({"text/html": page, "image/png": picture, "text/plain": alt}, raw=True)
+
+
+def _stand_in(what: str, picture: str, alt: str) -> str:
+    r"""What is seen where the pad's script may not run: without JavaScript, in a notebook that is not trusted."""
+    alt = html.escape(alt, True)
+    return (
+        '<div class="pad-still"><p>The pad needs JavaScript, in a notebook also your trust (File, Trust Notebook). '
+        f'This is {what}.</p><img src="data:image/png;base64,{picture}" width="224" alt="{alt}"></div>'
+    )
+
+
+def _words(text: str) -> str:
+    # By the style sheet: a front end that takes canvases away takes this too, and no words are left without a picture.
+    return f'<span class="pad-words" data-words="{text}"></span>'
 
 
 def _parts(module: nn.Module) -> list[nn.Module]:

@@ -54,6 +54,7 @@
 
   document.querySelectorAll("figure.latent-pad:not([data-ready])").forEach(figure => {
     figure.dataset.ready = "1";
+    figure.querySelector(".pad-still").remove();
     const data = read(figure), decode = network(data), [bx, by] = data.bounds;
     const plane = figure.querySelector(".pad-plane"), pixels = figure.querySelector(".pad-pixels");
     const rows = [...figure.querySelectorAll(".ex-row")], inputs = rows.map(row => row.querySelector("input"));
@@ -144,6 +145,7 @@
 
   document.querySelectorAll("figure.sketch-pad:not([data-ready])").forEach(figure => {
     figure.dataset.ready = "1";
+    figure.querySelector(".pad-still").remove();
     const data = read(figure), run = network(data), find = name => figure.querySelector(name);
     const pad = find(".pad-draw"), context = pad.getContext("2d"), readout = find(".pad-readout");
     const small = document.createElement("canvas");

@@ -1,10 +1,16 @@
-"""Pictures: titles, labels, classes by name, tables in Markdown."""
+"""Pictures: titles, labels, classes by name, descriptions, cuts into panels, tables in Markdown."""
+
+import base64
+import html
+import io
+import json
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgb
+from PIL import Image
 
 from lectool import plot
 
@@ -162,3 +168,77 @@ def test_a_row_of_another_length(shown, row):
     with pytest.raises(ValueError, match=f"has {len(row)} cells; expected 2"):
         plot.table(["x", "y"], [["fine", 1], row])
     assert not shown
+
+
+# ------------------------------------------------------------------------------------------ showing, cutting
+
+
+@pytest.fixture
+def displayed(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        plot, "display", lambda data, metadata=None, raw=False: seen.append((data, metadata))
+    )
+    plt.close("all")
+    yield seen
+    plt.close("all")
+
+
+def test_show_describes_the_picture_for_every_front_end(displayed, monkeypatch):
+    alt = 'Two "panels" with a β & nothing else.'
+    monkeypatch.setenv("LECTOOL_EXPLORE", "static")
+    plt.subplots(1, 2, figsize=(8, 3))
+    plot.show(alt)
+    (data, metadata), *_ = displayed
+    picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    assert picture.info["Description"] == data["text/plain"] == metadata["image/png"]["alt"] == alt
+    assert len(json.loads(picture.info["panels"])["cuts"]) == 3
+    assert plt.get_fignums() == []
+    monkeypatch.setenv("LECTOOL_EXPLORE", "live")
+    plt.subplots()
+    plot.show(alt)
+    data, _ = displayed[1]
+    assert f'alt="{html.escape(alt, True)}"' in data["text/html"] and "image/png" not in data
+
+
+def test_show_wants_one_figure_and_a_sentence(displayed):
+    with pytest.raises(ValueError, match="0 figures are open"):
+        plot.show("Nothing that could be shown.")
+    plt.figure()
+    with pytest.raises(ValueError, match="alt is 'A plot'"):
+        plot.show("A plot")
+    plt.figure()
+    with pytest.raises(ValueError, match="2 figures are open"):
+        plot.show("Two figures at once, unfortunately.")
+
+
+@pytest.mark.parametrize("tight", [False, True])
+def test_cuts_lie_between_the_columns_and_a_color_bar_stays_with_its_panel(tight):
+    with plt.rc_context({"figure.constrained_layout.use": True}):
+        figure, axes = plt.subplots(2, 2, figsize=(8, 5))
+        shown = axes[0, 0].imshow([[0, 1], [2, 3]])
+        bar = figure.colorbar(shown, ax=axes[:, 0])
+        figure.suptitle("Above them all")
+        figure.draw_without_rendering()
+    found = plot.panels(figure, tight=tight)
+    whole = figure.get_tightbbox().padded(0.1) if tight else figure.bbox_inches
+    cut = (whole.x0 + found["cuts"][1] * whole.width) * figure.dpi
+    assert bar.ax.get_tightbbox().x1 < cut < axes[0, 1].get_tightbbox().x0
+    assert found["title"] == "Above them all"
+    below = (whole.y1 - found["top"] * whole.width) * figure.dpi
+    assert below == pytest.approx(figure._suptitle.get_window_extent().y0, abs=1)
+    plt.close("all")
+
+
+def test_what_cannot_be_cut_stays_whole():
+    grids = [plt.subplots(2, 5)[0], plt.subplots()[0]]
+    spanning = plt.figure()
+    spanning.add_subplot(2, 2, (1, 2))
+    spanning.add_subplot(2, 2, 3)
+    legend, axes = plt.subplots(1, 2)
+    axes[0].plot([1, 2], label="a line")
+    legend.legend()
+    for figure in [*grids, spanning, legend]:
+        figure.draw_without_rendering()
+        assert plot.panels(figure) == {}
+    plt.close("all")
