@@ -160,7 +160,7 @@ def image_rows(
         shape: of one image, in pixels.
         title: of the figure.
         columns: names of the columns.
-        signed: whether to color each image from its own −max (orange) over 0 (white) to +max (blue),
+        signed: whether to color each image from its own −max (orange) over 0 (white) to +max (purple),
             as weights need it, or the names of the rows to which this applies; gray values in [0, 1]
             otherwise.
         scale: width of one image in inches.
