@@ -29,7 +29,7 @@ from PIL import Image
 from lectool.live import is_live
 from lectool.plot import panels
 
-__all__ = ["embed", "explore", "is_live", "web_file"]
+__all__ = ["OWN_KEYS", "embed", "explore", "is_live", "web_file"]
 
 Alt = str | Callable[..., str]
 # Of one figure: a page is to stay under 3 MB.
@@ -101,6 +101,11 @@ def _positions(choices: dict[str, list], start: dict[str, Any]) -> dict[str, int
             raise ValueError(f"start has {name} = {wish!r}; expected one of {options}")
         begin[name] = options.index(wish)
     return begin
+
+
+OWN_KEYS = (
+    'data-lm-suppress-shortcuts="true"'  # else JupyterLab takes arrows, Enter and letters for cells
+)
 
 
 def web_file(name: str) -> str:
@@ -259,13 +264,13 @@ def _static(sliders: Sliders) -> dict[str, str]:
     }
     rows = "".join(
         f'<label class="ex-row"><span class="ex-name">{html.escape(sliders.label(name))}</span>'
-        f'<input type="range" min="0" max="{len(options) - 1}" step="1" value="{sliders.begin[name]}" '
+        f'<input type="range" {OWN_KEYS} min="0" max="{len(options) - 1}" step="1" value="{sliders.begin[name]}" '
         f'aria-valuetext="{html.escape(readable(start_values[name]), True)}">'
         f"<output>{html.escape(readable(start_values[name]))}</output></label>"
         for name, options in sliders.choices.items()
     )
     page = (
-        f'<figure class="explore" data-lm-suppress-shortcuts="true"><style>{web_file("figure.css")}</style>'
+        f'<figure class="explore"><style>{web_file("figure.css")}</style>'
         f'<img src="{uris[index[here]]}" alt="{html.escape(alts[here], True)}" '
         f'width="{size[0]}" height="{size[1]}"{cut_marks(cuts)}>'
         + (f'<pre class="ex-text">{html.escape(texts[here])}</pre>' if any(texts) else "")

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lectool import check
-from lectool.explore import embed, web_file
+from lectool.explore import OWN_KEYS, embed, web_file
 from lectool.plot import class_color
 
 __all__ = ["latent_pad", "sketch_pad"]
@@ -116,7 +116,7 @@ def latent_pad(
         for name, (low, high), at in zip(names, bounds, start, strict=True)
     )
     page = (
-        f'<figure class="latent-pad" data-lm-suppress-shortcuts="true"><style>{web_file("figure.css")}</style>'
+        f'<figure class="latent-pad"><style>{web_file("figure.css")}</style>'
         '<div class="pad-views">'
         f'<div class="pad-view"><canvas class="pad-plane" width="512" height="512" role="img" '
         f'aria-label="Plane of codes with the chosen point"></canvas>{_words("plane of codes: drag the point")}</div>'
@@ -168,8 +168,8 @@ def sketch_pad(
     }
     picture = _still(whole, examples[0], (28, 28), (0.0, 1.0))
     buttons = (
-        f'{_words("draw here")} <button type="button" class="pad-clear">clear</button> '
-        '<button type="button" class="pad-example">next example</button>'
+        f'{_words("draw here")} <button type="button" {OWN_KEYS} class="pad-clear">clear</button> '
+        f'<button type="button" {OWN_KEYS} class="pad-example">next example</button>'
     )
     views = "".join(
         f'<div class="pad-view"><canvas class="{css}" width="{n}" height="{n}" role="img" '
@@ -181,7 +181,7 @@ def sketch_pad(
         )
     )
     page = (
-        f'<figure class="sketch-pad" data-lm-suppress-shortcuts="true"><style>{web_file("figure.css")}</style>'
+        f'<figure class="sketch-pad"><style>{web_file("figure.css")}</style>'
         f'<div class="pad-views">{views}</div>'
         '<p class="pad-readout" role="status" aria-live="polite"></p>'
         f"{_stand_in('one reconstruction', picture, alt)}"
@@ -353,7 +353,7 @@ def _map(
 def _slider(name: str, low: float, high: float, at: float) -> str:
     return (
         f'<label class="ex-row"><span class="ex-name">{html.escape(name)}</span>'
-        f'<input type="range" min="{low:.10g}" max="{high:.10g}" step="{(high - low) / 200:.6g}" '
+        f'<input type="range" {OWN_KEYS} min="{low:.10g}" max="{high:.10g}" step="{(high - low) / 200:.6g}" '
         f'value="{at:.10g}"><output>{at:.{_n_digits(low, high)}f}</output></label>'
     )
 

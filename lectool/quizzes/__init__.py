@@ -72,10 +72,9 @@ def _page(name: str, asked: list[dict[str, Any]]) -> str:
     script = build_script(prefix, static, url, place, True).replace("</", "<\\/")
     # jupyterquiz fetches MathJax from another host where it meets one that is still loading. The questions hold no
     # formulas: it is told that there is none.
-    # Without the attribute JupyterLab takes arrows, Enter and letters for its own.
     body = render_div(place, False, True, False, len(asked), 640, 10, "left")
     return (
-        f'<div class="quiz" data-lm-suppress-shortcuts="true">{body}</div>'
+        f'<div class="quiz">{body}</div>'
         f"{build_styles(place, colors)}"
         f"<style>#{place} .Quiz {{font-size: 1.05rem}} #{place} .MCButton {{font-size: 0.95rem}}"
         f" #{place} .Answer {{grid-template-columns: 1fr !important}}"
@@ -83,6 +82,10 @@ def _page(name: str, asked: list[dict[str, Any]]) -> str:
         f" #{place} .MCButton:focus-within {{outline: 3px solid #e69f00}}</style>"
         f"<script>(function (MathJax) {{\n{script}\n"
         f'document.querySelectorAll("#{place} .Feedback").forEach(e => e.setAttribute("aria-live", "polite"));\n'
+        # Without this JupyterLab takes arrows, Enter and letters for cells; the classic Notebook asks the event.
+        f'document.querySelectorAll("#{place} input").forEach(e => {{\n'
+        f'e.setAttribute("data-lm-suppress-shortcuts", "true");\n'
+        f'e.addEventListener("keydown", event => event.stopPropagation()); }});\n'
         f"}})(undefined);</script><noscript>{_folded(asked)}</noscript></div>"
     )
 
