@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
-from environment import ROOT, read_stamp, write_stamp
+from environment import ROOT, UNCONVERTED, read_stamp, write_stamp
 from execute import notebooks
 from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
@@ -49,7 +49,6 @@ def pip(line):
     subprocess.run([sys.executable, "-m", "pip", *words, "--no-build-isolation"], check=True)
 get_ipython().register_magic_function(pip, "line", "pip")
 """
-UNCONVERTED = "error:__array__ implementation doesn't accept a copy:DeprecationWarning"
 
 
 def python_of(place: Path) -> str:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+# A tensor that goes to matplotlib as it is: NumPy will refuse it.
+UNCONVERTED = "error:__array__ implementation doesn't accept a copy:DeprecationWarning"
 
 
 def cores() -> int:
@@ -33,6 +35,7 @@ def variables(n_workers: int, root: Path = ROOT) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONHASHSEED": "0",
         "LECTOOL_EXPLORE": "static",
+        "PYTHONWARNINGS": UNCONVERTED,
     }
     return environ
 

@@ -15,6 +15,7 @@ from bs4 import BeautifulSoup
 from jupyter_cache import get_cache
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 ROOT = Path(__file__).parents[2]
 CLAIM = {
@@ -33,8 +34,11 @@ PAGES = {
 
 
 def png(width, height, color="red"):
-    buffer = io.BytesIO()
-    Image.new("RGB", (width, height), color).save(buffer, "PNG")
+    """A picture that says what it shows and where it can be cut, as `plot.show` makes it."""
+    buffer, said = io.BytesIO(), PngInfo()
+    said.add_text("Description", 'A "red" field.')
+    said.add_text("panels", '{"cuts": [0, 0.4, 1], "top": 0.1, "title": "Both"}')
+    Image.new("RGB", (width, height), color).save(buffer, "PNG", pnginfo=said)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -46,7 +50,8 @@ def display(**data):
 
 def chapter(number, *, sentence=CLAIM["sentence"], hero=False):
     """A chapter with its outputs."""
-    figure = {"mystnb": {"image": {"alt": "A red field."}}, "tags": ["thumbnail"]}
+    shown = display(image_png=png(1200, 500), text_plain="figure")
+    shown.metadata["image/png"] = {"alt": "A red field."}
     claimed = display(text_html=f'<p class="claim">✓ {sentence} 2 &lt; 3</p>', text_plain=sentence)
     record = {**CLAIM, "sentence": sentence, "scale": "quick", "data": "MNIST"}
     claimed.data[book.CLAIM_MIME] = {"claims": [record]}
@@ -54,11 +59,7 @@ def chapter(number, *, sentence=CLAIM["sentence"], hero=False):
         new_markdown_cell(
             f"# {number} Chapter & verse\n\nOne sentence. A second one.\n\nAbout a minute on a laptop · MNIST"
         ),
-        new_code_cell(
-            "draw()",
-            metadata=figure,
-            outputs=[display(image_png=png(1200, 500), text_plain="figure")],
-        ),
+        new_code_cell("draw()", metadata={"tags": ["thumbnail"]}, outputs=[shown]),
         new_markdown_cell("## A section"),
         new_code_cell("claim()", outputs=[claimed]),
     ]
@@ -187,6 +188,13 @@ def test_samples_come_from_the_book_itself(built):
     assert "def fit(self, x):" in page.select_one("div.highlight").get_text()
 
 
+def test_what_a_picture_says_of_itself_reaches_its_element(built):
+    picture = built.page("chapters/01-one").select_one(".cell_output img")
+    assert picture["alt"] == 'A "red" field.'
+    assert (picture["data-cuts"], picture["data-top"]) == ("0 0.4 1", "0.1")
+    assert picture["data-title"] == "Both"
+
+
 def test_a_picture_stands_in_for_a_moving_one(built):
     still = built.page("index").select_one(".hero.still img")
     assert still["alt"] == "A red field."
@@ -217,7 +225,7 @@ def test_new_outputs_of_an_unchanged_notebook_reach_the_pages(built):
 
 def test_folded_code_of_neighbors_is_one_toggle_below_their_outputs(built):
     folded = chapter(2, sentence="Another")
-    folded.cells[1].metadata.update(tags=["thumbnail", "hide-input"])
+    folded.cells[1].metadata["tags"] = ["thumbnail", "hide-input"]
     folded.cells.insert(
         2, new_code_cell("# @title Checks\nmore()", metadata={"tags": ["hide-input"]})
     )
