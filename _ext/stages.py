@@ -154,7 +154,8 @@ def test(force: bool = False) -> int:
         path.unlink()
     reports.mkdir(parents=True, exist_ok=True)
     workers = ["-n", str(cores())]
-    apart = ["--ignore=tests/book", "--ignore=tests/browser", f"--ignore={ASSIGNMENT_PAGES}"]
+    apart = [f"--ignore=tests/{name}" for name in ("book", "browser", "lab")]
+    apart += [f"--ignore={ASSIGNMENT_PAGES}"]
     one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     stages = Stages()
     stages.run("lint", lint)
@@ -191,7 +192,7 @@ def browser_tests() -> int:
     if chromium is None and os.environ.get("LECTOOL_REQUIRE_BROWSER") == "1":
         print("no Chromium is found and none could be installed")
         return 1
-    tests = ["tests/browser", ASSIGNMENT_PAGES]
+    tests = ["tests/browser", ASSIGNMENT_PAGES, "tests/lab"]
     return pytest(
         "browser",
         *[name for name in tests if (ROOT / name).exists()],
