@@ -19,7 +19,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from lectool.source import source_text
 
-WIDTH, HEIGHT, GAP = 122, 46, (14, 30)  # of a box, in pixels, and between two
+WIDTH, HEIGHT, GAP = 130, 52, (12, 32)  # of a box, in pixels, and between two
 MAX_ROWS = 3
 
 

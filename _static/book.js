@@ -10,6 +10,17 @@ document.addEventListener("DOMContentLoaded", () => {
     button.removeAttribute("aria-label");
   });
 
+  // A formula in a line that is wider than the line stands below it; what scrolls can be reached by keyboard.
+  addEventListener("load", () => window.MathJax?.startup?.promise.then(() => {
+    document.querySelectorAll("mjx-container:not([display])").forEach(formula => {
+      const line = formula.closest("p, li, td, figcaption");
+      if (line && formula.getBoundingClientRect().width > line.clientWidth) formula.classList.add("wide");
+    });
+    document.querySelectorAll(".cell_output table").forEach(table => {
+      if (table.scrollWidth > table.clientWidth) table.tabIndex = 0;
+    });
+  }));
+
   const narrow = matchMedia("(max-width: 600px)");
   const dialog = document.createElement("dialog");
   dialog.className = "full-size";
