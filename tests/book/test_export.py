@@ -24,7 +24,8 @@ def executed():
 
 @pytest.fixture(scope="module")
 def html(executed):
-    body, _ = HTMLExporter().from_notebook_node(executed)
+    # The classic template: the other one has no place for a PNG's description, which a live notebook gives in HTML.
+    body, _ = HTMLExporter(template_name="classic").from_notebook_node(executed)
     return BeautifulSoup(body, "html.parser")
 
 

@@ -23,6 +23,7 @@ SHARED = {
     "diagram",
     "em",
     "explore",
+    "live",
     "metrics",
     "moments",
     "nets",
