@@ -6,7 +6,7 @@ document.addEventListener("DOMContentLoaded", () => {
   sidebar?.setAttribute("aria-label", "The book and its contents");
 
   // Its buttons are named otherwise than they read: what they show is their name.
-  document.querySelectorAll(".search-button__button, .theme-switch-button").forEach(button => {
+  document.querySelectorAll(".search-button-field, .theme-switch-button").forEach(button => {
     button.removeAttribute("aria-label");
   });
 
