@@ -196,6 +196,12 @@ def browser_tests() -> int:
     return pytest(
         "browser",
         *[name for name in tests if (ROOT / name).exists()],
+        *[
+            "-n",
+            str(min(2, cores())),
+            "--dist",
+            "loadfile",
+        ],  # a browser each, and a file of tests at a time
         "-rs",
         **({"LECTOOL_CHROMIUM": chromium} if chromium else {}),
     )

@@ -58,6 +58,9 @@ document.addEventListener("DOMContentLoaded", () => {
     button.setAttribute("aria-label", "⤢ full size");
     picture.replaceWith(frame);
     frame.append(picture);
+    // What cannot be cut keeps a width at which it can be read, and scrolls.
+    const measure = () => frame.classList.toggle("long", !picture.dataset.cuts && picture.naturalWidth > 640);
+    if (picture.complete) measure(); else picture.addEventListener("load", measure, {once: true});
     if (picture.dataset.cuts) stack(frame, picture);
     frame.append(button);
     frame.addEventListener("click", () => {
