@@ -29,7 +29,7 @@ from PIL import Image
 from lectool.live import is_live
 from lectool.plot import panels
 
-__all__ = ["OWN_KEYS", "embed", "explore", "is_live", "web_file"]
+__all__ = ["OWN_KEYS", "cut_marks", "embed", "explore", "web_file"]
 
 Alt = str | Callable[..., str]
 # Of one figure: a page is to stay under 3 MB.
@@ -103,9 +103,8 @@ def _positions(choices: dict[str, list], start: dict[str, Any]) -> dict[str, int
     return begin
 
 
-OWN_KEYS = (
-    'data-lm-suppress-shortcuts="true"'  # else JupyterLab takes arrows, Enter and letters for cells
-)
+# Without this JupyterLab takes a control's arrows, Enter and letters for its cells.
+OWN_KEYS = 'data-lm-suppress-shortcuts="true"'
 
 
 def web_file(name: str) -> str:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Collection, Sequence
 
 import matplotlib.pyplot as plt
-from IPython import get_ipython
 from IPython.core.pylabtools import print_figure
 from IPython.display import display
 from matplotlib.axes import Axes
@@ -46,7 +45,7 @@ def class_color(label: int) -> str:
 
 
 def style() -> None:
-    r"""Sets matplotlib's defaults for the whole notebook, and has its pictures say where they can be cut."""
+    r"""Sets matplotlib's defaults for the whole notebook."""
     plt.rcParams.update(
         {
             "figure.facecolor": "white",
@@ -64,8 +63,6 @@ def style() -> None:
             "image.cmap": "gray",
         }
     )
-    if shell := get_ipython():
-        shell.display_formatter.formatters["image/png"].for_type(Figure, _png)
 
 
 def panels(figure: Figure, *, tight: bool = False) -> dict[str, object]:
@@ -97,7 +94,7 @@ def panels(figure: Figure, *, tight: bool = False) -> dict[str, object]:
     if any(a.x1 > b.x0 for a, b in zip(boxes, boxes[1:])):
         return {}
     cuts = [0.0, *((x - left) / width for x in inner), 1.0]
-    title = figure.get_suptitle() if hasattr(figure, "get_suptitle") else ""
+    title = figure.get_suptitle()
     above = figure._suptitle.get_window_extent().y0 if title else top
     return {
         "cuts": [round(float(c), 4) for c in cuts],
@@ -133,10 +130,10 @@ def show(alt: str) -> None:
         display({"image/png": png, "text/plain": alt}, metadata=described, raw=True)
 
 
-def _png(figure: Figure, alt: str = "") -> bytes:
+def _png(figure: Figure, alt: str) -> bytes:
     r"""A figure as the notebook shows it, with its description and the places where its panels can be cut."""
     n_columns = {getattr(ax.get_subplotspec(), "colspan", range(1)).start for ax in figure.axes}
-    metadata = {"Description": alt} if alt else {}
+    metadata = {"Description": alt}
     if 2 <= len(n_columns) <= 3:
         figure.draw_without_rendering()
         if facts := panels(figure, tight=True):

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from lectool import explore as module
-from lectool.explore import explore, is_live
+from lectool.explore import explore
+from lectool.live import is_live
 
 
 @pytest.fixture(autouse=True)
