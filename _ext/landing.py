@@ -1,7 +1,8 @@
 r"""Sphinx extension of the landing page: what follows from what, and samples of the book, from the book itself.
 
 {reading-path}      a map of the chapters; each line of its body is ``NN: MM MM``, the chapters that NN builds on
-{claims-sample}     the claims of one cell of the chapter that its body names, as that chapter shows them
+{claims-sample}     some claims, as the chapters show them; each line of its body is ``NN: words``, the chapter and the
+                    words that the claim begins with
 {listing}           the code of the function of lectool that its body names
 """
 
@@ -17,10 +18,16 @@ from docutils import nodes
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
+from lectool import claims
 from lectool.source import source_text
 
-WIDTH, HEIGHT, GAP = 130, 52, (12, 32)  # of a box, in pixels, and between two
-MAX_ROWS = 3
+# Three boxes side by side are as wide as a phone: there the letters have their own size, elsewhere they are larger.
+WIDTH, GAP = 112, (11, 34)  # of a box, in pixels, and between two
+LETTERS, LINE, PADDING = (
+    15,
+    14,
+    10,
+)  # at most so many letters in a line of a box; height of a line, and around them
 
 
 class Sample(nodes.General, nodes.Element):
@@ -45,60 +52,77 @@ def reading_path(app, docname: str, body: str) -> list[nodes.Node]:
     standing = {chapter.number: chapter for chapter in book.chapters(app)}
     if wrong := set(needs) ^ set(standing):
         raise ExtensionError(f"reading-path and the chapters differ in {sorted(wrong)}")
-    rows = [sorted(row) for row in nx.topological_generations(needs)]
-    step_x, step_y = WIDTH + GAP[0], HEIGHT + GAP[1]
-    width = max(map(len, rows)) * step_x - GAP[0]
-    height = len(rows) * step_y - GAP[1]
+    rows = in_rows(needs)
+    words = {n: textwrap.wrap(f"{n:02d} {standing[n].title}", LETTERS) for n in needs}
+    height = LINE * max(map(len, words.values())) + 2 * PADDING
+    step_x, step_y = WIDTH + GAP[0], height + GAP[1]
+    whole = max(map(len, rows)) * step_x - GAP[0], len(rows) * step_y - GAP[1]
     place = {
-        number: (width / 2 + (i - (len(row) - 1) / 2) * step_x, HEIGHT / 2 + j * step_y)
+        number: (whole[0] / 2 + (i - (len(row) - 1) / 2) * step_x, height / 2 + j * step_y)
         for j, row in enumerate(rows)
         for i, number in enumerate(row)
     }
     lines = "".join(
-        f'<line x1="{place[a][0]:g}" y1="{place[a][1] + HEIGHT / 2:g}" '
-        f'x2="{place[b][0]:g}" y2="{place[b][1] - HEIGHT / 2:g}"/>'
+        f'<line x1="{place[a][0]:g}" y1="{place[a][1] + height / 2:g}" '
+        f'x2="{place[b][0]:g}" y2="{place[b][1] - height / 2:g}"/>'
         for a, b in nx.transitive_reduction(needs).edges
     )
     boxes = "".join(
-        box(standing[n], *place[n], app.builder.get_relative_uri(docname, standing[n].docname))
+        box(words[n], *place[n], height, app.builder.get_relative_uri(docname, standing[n].docname))
         for n in sorted(place)
     )
-    words = "; ".join(
+    said = "; ".join(
         f"chapter {n} builds on {' and '.join(map(str, sorted(needs.predecessors(n))))}"
         for n in sorted(needs)
         if needs.in_degree(n)
     )
     svg = (
-        f'<svg viewBox="-1 -1 {width + 2:g} {height + 2:g}" style="max-width:{1.3 * width:.0f}px" '
-        f'role="group" aria-label="Map of the chapters: {words}">{lines}{boxes}</svg>'
+        f'<svg viewBox="-1 -1 {whole[0] + 2:g} {whole[1] + 2:g}" style="max-width:{1.4 * whole[0]:.0f}px" '
+        f'role="group" aria-label="Map of the chapters: {said}">{lines}{boxes}</svg>'
     )
     return [book.raw(f'<div class="reading-path">{svg}</div>')]
 
 
-def box(chapter: book.Chapter, x: float, y: float, link: str) -> str:
-    words = textwrap.wrap(f"{chapter.number:02d} {chapter.title}", 19)
-    first = y + 4 - 6.5 * (len(words) - 1)
+def in_rows(needs: nx.DiGraph) -> list[list[int]]:
+    """Chapters below all that they build on, ordered by where those stand, so that few lines cross."""
+    edges, at, rows = nx.transitive_reduction(needs), {}, []
+    for row in nx.topological_generations(needs):
+        above = {number: [at[before] for before in edges.predecessors(number)] for number in row}
+        middle = {number: sum(x) / max(len(x), 1) for number, x in above.items()}
+        rows.append(sorted(row, key=lambda number, middle=middle: (middle[number], number)))
+        at |= {number: i - (len(row) - 1) / 2 for i, number in enumerate(rows[-1])}
+    return rows
+
+
+def box(words: list[str], x: float, y: float, height: float, link: str) -> str:
+    first = y + 4 - LINE / 2 * (len(words) - 1)
     text = "".join(
-        f'<text x="{x:g}" y="{first + 13 * i:g}">{html.escape(line)}</text>'
+        f'<text x="{x:g}" y="{first + LINE * i:g}">{html.escape(line)}</text>'
         for i, line in enumerate(words)
     )
-    corner = f'x="{x - WIDTH / 2:g}" y="{y - HEIGHT / 2:g}"'
-    return f'<a href="{link}"><rect {corner} width="{WIDTH}" height="{HEIGHT}" rx="6"/>{text}</a>'
+    corner = f'x="{x - WIDTH / 2:g}" y="{y - height / 2:g}"'
+    return f'<a href="{link}"><rect {corner} width="{WIDTH}" height="{height}" rx="6"/>{text}</a>'
 
 
 def claims_sample(app, docname: str, body: str) -> list[nodes.Node]:
-    """The first cell of a chapter with few claims, as it shows them, unfolded."""
-    for chapter in book.chapters(app):
-        if chapter.number != int(body):
-            continue
-        for cell in chapter.cells:
-            for output in cell.get("outputs", []):
-                data = output.get("data", {})
-                found = data.get(book.CLAIM_MIME, {}).get("claims", [])
-                if 1 <= len(found) <= MAX_ROWS:
-                    page = "".join(data["text/html"])
-                    return [book.raw(page.replace("<details ", "<details open ", 1))]
-    return []
+    """Claims of chapters that have been executed, found by their beginnings, unfolded."""
+    made = {chapter.number: records(chapter) for chapter in book.chapters(app)}
+    sample = []
+    for line in filter(None, map(str.strip, body.splitlines())):
+        number, _, words = line.partition(":")
+        all_of_it = made.get(int(number), [])
+        found = [r for r in all_of_it if r["sentence"].startswith(words.strip())]
+        if all_of_it and len(found) != 1:
+            raise ExtensionError(f"claims-sample: {len(found)} claims begin as {line!r} does")
+        sample += found
+    block = claims.block(sample).replace("<details ", "<details open ", 1)
+    return [book.raw(block)] if sample else []
+
+
+def records(chapter: book.Chapter) -> list[dict]:
+    outputs = [output for cell in chapter.cells for output in cell.get("outputs", [])]
+    found = [output.get("data", {}).get(book.CLAIM_MIME, {}) for output in outputs]
+    return [record for claimed in found for record in claimed.get("claims", [])]
 
 
 def listing(app, docname: str, body: str) -> list[nodes.Node]:

@@ -23,7 +23,10 @@ def climb(
     name: str,
     leap: Callable[..., Parameters] | None = None,
 ) -> tuple[Parameters, tuple, list[float]]:
-    r"""Alternates E-step and M-step until the likelihood gains less than ``tol``. It never falls.
+    r"""Alternates E-step and M-step until the likelihood gains less than ``tol``.
+
+    In theory it never falls. An iteration that falls all the same, by rounding or by a mistake in a step, is recorded
+    like every other and is the last one; its parameters are not taken.
 
     With a ``leap`` an iteration consists of two M-steps and a guess at where they lead, which is taken only if it is
     more likely than where they are.
@@ -40,7 +43,7 @@ def climb(
     Returns:
         parameters: the most likely ones found.
         expected: the expectations that belong to them.
-        loglike: log-likelihood at the start and after each iteration.
+        loglike: log-likelihood at the start and after each iteration, as measured.
 
     Raises:
         ValueError: if the log-likelihood is no finite number.
@@ -58,11 +61,11 @@ def climb(
     for step in range(1, max_iter + 1):
         there = at(m_step(*here[2]))
         there = there if leap is None else further(at, m_step, leap, here, there)
-        change = _finite(there[0], name, step) - here[0]
-        # It cannot fall but by rounding: nothing more is to be had.
+        loglike.append(_finite(there[0], name, step))
+        change = there[0] - here[0]
+        # A fall is recorded, but not taken.
         if change >= 0:
             here = there
-            loglike.append(here[0])
         if change < tol:
             break
     else:

@@ -1,6 +1,6 @@
-r"""Small networks that run in the reader's browser: a plane of codes to walk on, a pad to draw on.
+r"""Small models that run in the reader's browser: a plane of codes to walk on, pads to draw on.
 
-The weights travel in the page as 16-bit floats and a short script does the forward pass, so that a
+The weights travel in the page as 16-bit floats and a short script computes with them, so that a
 pad moves without a kernel, without a network, and in the built page just as in Colab.
 """
 
@@ -9,9 +9,10 @@ import copy
 import html
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import torch
 from IPython.display import display
@@ -19,10 +20,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lectool import check
-from lectool.explore import OWN_KEYS, embed, web_file
+from lectool.explore import OWN_KEYS, embed, readable, web_file
 from lectool.plot import class_color
 
-__all__ = ["latent_pad", "sketch_pad"]
+__all__ = ["latent_pad", "sketch_pad", "sparse_pad"]
+
+# Called as code(x, D, lam, n_steps=…).
+Solver = Callable[..., Tensor]
 
 ACTIVATIONS = {
     nn.Identity: "identity",
@@ -163,22 +167,14 @@ def sketch_pad(
     data = {
         **_pack(whole, examples, 0.0, 1.0),
         "code": sum(isinstance(part, nn.Linear) for part in _parts(encoder)),
-        "examples": [base64.b64encode(_bytes(x)).decode() for x in examples],
+        "examples": _examples(examples),
         "alt": alt,
     }
     picture = _still(whole, examples[0], (28, 28), (0.0, 1.0))
-    buttons = (
-        f'{_words("draw here")} <button type="button" {OWN_KEYS} class="pad-clear">clear</button> '
-        f'<button type="button" {OWN_KEYS} class="pad-example">next example</button>'
-    )
-    views = "".join(
-        f'<div class="pad-view"><canvas class="{css}" width="{n}" height="{n}" role="img" '
-        f'aria-label="{label}"></canvas>{text}</div>'
-        for css, n, label, text in (
-            ("pad-draw", 280, "Drawing area", buttons),
-            ("pad-pixels pad-input", 28, "What the network sees", _words("what the network sees")),
-            ("pad-pixels pad-output", 28, html.escape(alt, True), _words("its reconstruction")),
-        )
+    views = (
+        f"{_drawing()}"
+        f"{_pixels('pad-input', 'What the network sees', 'what the network sees')}"
+        f"{_pixels('pad-output', alt, 'its reconstruction')}"
     )
     page = (
         f'<figure class="sketch-pad"><style>{web_file("figure.css")}</style>'
@@ -188,6 +184,191 @@ def sketch_pad(
         f"{_end(caption, data)}"
     )
     display({"text/html": page, "image/png": picture, "text/plain": alt}, raw=True)
+
+
+def sparse_pad(
+    D: Tensor,
+    *,
+    examples: Tensor,
+    lam: float,
+    code: Solver,
+    lam_range: tuple[float, float] | None = None,
+    n_shown: int = 8,
+    n_steps: int = 100,
+    alt: str = "Reconstruction from few atoms",
+    caption: str = "",
+) -> None:
+    r"""A pad to draw on: the drawing is taken apart into atoms of a dictionary, few or many as a slider says.
+
+    For each drawing x, scaled and centered as in :func:`sketch_pad`, the page takes some steps of FISTA towards
+
+    .. math:: \min_{z \ge 0} \tfrac12 \lVert x - D z \rVert^2 + \lambda \sum_j z_j
+
+    Arguments:
+        D: dictionary, its atoms as columns of length ≤ 1, shape (784, k); with k of a hundred or so the page carries
+            0.2 MB and a redraw takes a few milliseconds.
+        examples: images in [0, 1] that the reader can put on the pad by a button, shape (n, 784).
+        lam: λ > 0 at first.
+        code: the Python twin of the page's solver, ``partial(fista, prox=shrink_positive)``; called as
+            ``code(x, D, lam, n_steps=n_steps)`` with x of shape (n, 784), gives codes ≥ 0, shape (n, k). It makes the
+            picture that stands in where no script runs, and finds out how exactly the atoms have to travel.
+        lam_range: the smallest and the largest λ of the slider, whose steps grow by a factor; λ/8 to 8λ where ``None``.
+        n_shown: how many atoms are shown, those with the largest coefficients, ≥ 1.
+        n_steps: steps of FISTA for each drawing, ≥ 1. With too few, page and Python may restart at different steps and
+            stop at codes that differ visibly.
+        alt: description of the reconstruction, to which the number of atoms and the error are added.
+        caption: one or two sentences below.
+
+    Raises:
+        ValueError: if D or an example is no valid data, has another shape or, for an example, leaves [0, 1], an atom
+            is zero or longer than 1, a number is out of range, or ``code`` makes something else than codes ≥ 0.
+    """
+    check.data(D, "D")
+    check.shape(784, "k", D=D)
+    check.data(examples, "examples", width=784, low=0.0, high=1.0)
+    check.positive(lam=lam)
+    check.at_least(1, n_shown=n_shown, n_steps=n_steps)
+    lengths = D.norm(dim=0)
+    if lengths.min() == 0 or lengths.max() > 1.001:  # not 1: lengths are rounded
+        raise ValueError(
+            f"atoms (columns of D) have lengths in [{lengths.min():.4g}, {lengths.max():.4g}]; expected (0, 1]"
+        )
+    D, lams = D.detach().cpu(), _lams(lam, lam_range)
+    x = examples.detach().cpu().to(D.dtype)
+    n_shown = min(n_shown, D.shape[1])
+    colors = _atom_colors(D)
+    data = {
+        **_pack_atoms(D, x, lams, code, n_steps),
+        "steps": n_steps,
+        "lams": lams,
+        "names": [readable(v) for v in lams],
+        "colors": colors.tolist(),
+        "examples": _examples(x),
+        "alt": alt,
+    }
+    z = _codes(code, x[:1], D, lam, n_steps)[0]
+    words = _sparse_words(x[0], D, z)
+    picture = _png(_sparse_still(x[0], D, z, n_shown, colors))
+    atom = (
+        '<div class="pad-atom pad-unused"><span></span><canvas width="28" height="28" role="img" '
+        'aria-label="Atom"></canvas></div>'
+    )
+    page = (
+        f'<figure class="sparse-pad"><style>{web_file("figure.css")}</style>'
+        f'<div class="pad-views">{_drawing()}'
+        f"{_pixels('pad-input', 'The drawing, centered', 'the drawing, centered')}"
+        f"{_pixels('pad-output', f'{alt}: {words}', 'its reconstruction')}</div>"
+        f'<p class="pad-readout">{words}</p>'
+        '<div class="pad-atoms" role="group" aria-label="Most active atoms, each with its coefficient">'
+        f"{atom * n_shown}</div>"
+        f"{_lam_slider(data['names'], lams.index(lam))}"
+        '<p class="ex-live" role="status" aria-live="polite"></p>'
+        f"{_stand_in('a drawing, its reconstruction, and the most active atoms', picture, f'{alt}: {words}')}"
+        f"{_end(caption, data)}"
+    )
+    display({"text/html": page, "image/png": picture, "text/plain": f"{alt}: {words}"}, raw=True)
+
+
+def _lams(lam: float, lam_range: tuple[float, float] | None) -> list[float]:
+    r"""What the slider offers: about thirteen values, each a factor above the one before, and λ itself among them."""
+    ends = (lam / 8, 8 * lam) if lam_range is None else tuple(lam_range)
+    if len(ends) != 2 or not 0 < ends[0] <= lam <= ends[1] < math.inf or ends[1] < 2 * ends[0]:
+        raise ValueError(
+            f"lam_range is {lam_range}; expected two numbers > 0, the second at least twice the first, "
+            f"and lam = {lam} between them"
+        )
+    values = [float(f"{v:.2g}") for v in np.geomspace(*ends, 13)]
+    values[int(np.abs(np.log(np.array(values) / lam)).argmin())] = float(lam)
+    return sorted(set(values))
+
+
+def _lam_slider(names: list[str], at: int) -> str:
+    return (
+        f'<label class="ex-row"><span class="ex-name">λ</span><input type="range" {OWN_KEYS} min="0" '
+        f'max="{len(names) - 1}" step="1" value="{at}" aria-valuetext="{names[at]}">'
+        f"<output>{names[at]}</output></label>"
+    )
+
+
+def _codes(code: Solver, x: Tensor, D: Tensor, lam: float, n_steps: int) -> Tensor:
+    with torch.no_grad():
+        z = code(x, D, lam, n_steps=n_steps)
+    check.shape(len(x), D.shape[1], codes=z)
+    check.non_negative(**{"the smallest coefficient of the codes": z.min().item()})
+    return z
+
+
+def _pack_atoms(
+    D: Tensor, x: Tensor, lams: list[float], code: Solver, n_steps: int
+) -> dict[str, Any]:
+    r"""The dictionary as the page's script reads it, atom by atom, and L, the largest eigenvalue of DᵀD.
+
+    In 16-bit floats where the reconstruction of none of the images ``x`` changes visibly by it, at the smallest and
+    at the largest λ, else in 32-bit floats.
+    """
+    rough = D.half().to(D.dtype)
+    fits = bool(rough.any(0).all())
+    for lam in (lams[0], lams[-1]):
+        exact = _codes(code, x, D, lam, n_steps) @ D.T
+        if fits:
+            seen = (_codes(code, x, rough, lam, n_steps) @ rough.T).clamp(0, 1)
+            fits = (seen - exact.clamp(0, 1)).abs().max().item() < 0.01
+    bits = 16 if fits else 32
+    packed = rough if fits else D.float()
+    return {
+        "atoms": _floats(packed.T, bits),
+        "bits": bits,
+        "L": torch.linalg.matrix_norm(packed.double(), 2).square().item(),
+    }
+
+
+def _atom_colors(D: Tensor) -> np.ndarray:
+    r"""Colors between which an atom's numbers lie, shape (n, 3): black to white, or about zero if some are below it."""
+    name, n = ("gray", 2) if (D >= 0).all() else ("PuOr", 11)
+    return np.round(255 * mpl.colormaps[name](np.linspace(0, 1, n))[:, :3]).astype(int)
+
+
+def _sparse_words(x: Tensor, D: Tensor, z: Tensor) -> str:
+    # As in web/pads.js.
+    error = (x - D @ z).square().sum().item()
+    return f"{int((z > 0).sum())} of {len(z)} atoms in use, squared error {error:.1f}"
+
+
+def _sparse_still(x: Tensor, D: Tensor, z: Tensor, n_shown: int, colors: np.ndarray) -> np.ndarray:
+    r"""The drawing, its reconstruction and the most active atoms, five in a row: bytes of red, green and blue."""
+    tiles = [np.repeat(_bytes(image)[:, None], 3, 1) for image in (x, D @ z)]
+    for atom in D.T[z.topk(n_shown).indices][: int((z > 0).sum())].double().numpy():
+        at = atom / np.abs(atom).max()
+        at = (at if len(colors) == 2 else (at + 1) / 2) * (len(colors) - 1)
+        rgb = [np.interp(at, np.arange(len(colors)), channel) for channel in colors.T]
+        tiles.append(np.stack(rgb, 1).round().astype(np.uint8))
+    whole = np.full((math.ceil(len(tiles) / 5) * 30, 5 * 30, 3), 255, np.uint8)
+    for i, tile in enumerate(tiles):
+        row, column = 30 * (i // 5) + 1, 30 * (i % 5) + 1
+        whole[row : row + 28, column : column + 28] = tile.reshape(28, 28, 3)
+    return whole
+
+
+def _drawing() -> str:
+    r"""The area to draw on, with its buttons."""
+    return (
+        '<div class="pad-view"><canvas class="pad-draw" width="280" height="280" role="img" '
+        f'aria-label="Drawing area"></canvas>{_words("draw here")} '
+        f'<button type="button" {OWN_KEYS} class="pad-clear">clear</button> '
+        f'<button type="button" {OWN_KEYS} class="pad-example">next example</button></div>'
+    )
+
+
+def _pixels(css: str, label: str, words: str) -> str:
+    r"""An image of 28×28 pixels with a few words below."""
+    return (
+        f'<div class="pad-view"><canvas class="pad-pixels {css}" width="28" height="28" role="img" '
+        f'aria-label="{html.escape(label, True)}"></canvas>{_words(words)}</div>'
+    )
+
+
+def _examples(x: Tensor) -> list[str]:
+    return [base64.b64encode(_bytes(image)).decode() for image in x]
 
 
 def _stand_in(what: str, picture: str, alt: str) -> str:
@@ -269,15 +450,18 @@ def _pack(module: nn.Module, x: Tensor, low: float, high: float) -> dict[str, An
     seen = [((image - low) / (high - low)).clamp(0, 1) for image in (exact, rough)]
     fits = weights.half().isfinite().all() and (seen[0] - seen[1]).abs().max() < 0.01
     bits = 16 if fits else 32
-    content = weights.numpy().astype("<f2" if bits == 16 else "<f4").tobytes()
     return {
         "layers": [
             {"rows": layer.out_features, "columns": layer.in_features, "act": act}
             for layer, act in layers
         ],
-        "weights": base64.b64encode(content).decode(),
+        "weights": _floats(weights, bits),
         "bits": bits,
     }
+
+
+def _floats(values: Tensor, bits: int) -> str:
+    return base64.b64encode(values.numpy().astype(f"<f{bits // 8}").tobytes()).decode()
 
 
 def _run(net: nn.Module, x: Tensor) -> Tensor:

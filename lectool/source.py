@@ -15,19 +15,24 @@ __all__ = ["plain", "source", "source_text"]
 
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 WIDTH = 96  # columns that the page shows without scrolling
-TEX = {r"^\top": "ᵀ", r"^{-1}": "⁻¹", "^2": "²", r"\lVert": "‖", r"\rVert": "‖", r"\Vert": "‖"}
+TEX = {r"^\top": "ᵀ", r"^{-1}": "⁻¹", "^2": "²", "\\ ": " ", r"\,": " "}
 ACCENTS = {"hat": "\u0302", "tilde": "\u0303", "bar": "\u0304", "dot": "\u0307"}
-TEX |= {"\\ ": " ", r"\lvert": "|", r"\rvert": "|", r"\mid": "|", r"\,": " "}
+# A number or a letter, or a command or an accent in its place; and what stands in braces, without braces in it.
+SYMBOL = r"\\[A-Za-z]+|\w"
+BRACED = r"\{([^{}]*)\}"
+FRACTION = rf"\\[td]?frac *(?:{BRACED}|({SYMBOL})) *(?:{BRACED}|({SYMBOL}))"
 SIGNS = {"log": "log", "sum": "Σ", "partial": "∂", "nabla": "∇", "sim": "~", "le": "≤", "ge": "≥"}
-SIGNS |= {"infty": "∞", "in": "∈", "times": "×", "cdot": "·", "dots": "…", "to": "→", "odot": "⊙"}
-SIGNS |= {"varepsilon": "ε"}
+SIGNS |= {"infty": "∞", "in": "∈", "times": "×", "cdot": "·", "to": "→", "odot": "⊙", "mid": "|"}
+SIGNS |= {"lVert": "‖", "rVert": "‖", "Vert": "‖", "lvert": "|", "rvert": "|", "varepsilon": "ε"}
+SIGNS |= dict.fromkeys(("dots", "ldots", "cdots"), "…")
 SIGNS |= dict.fromkeys(("mathrm", "mathbb", "mathcal", "operatorname", "bigl", "bigr"), "")
-SIGNS |= {
+GREEK = {
     unicodedata.name(chr(code)).rsplit(" ", 1)[-1].lower(): chr(code)
     for code in range(0x3B1, 0x3CA)
     if "FINAL" not in unicodedata.name(chr(code))
 }
-SIGNS["lambda"] = "λ"
+GREEK["lambda"] = GREEK.pop("lamda")
+SIGNS |= GREEK | {name.title(): letter.upper() for name, letter in GREEK.items()}
 
 
 def source(*objects: Callable | type, only: str = "", doc: bool = False) -> None:
@@ -49,7 +54,7 @@ def source_text(item: Callable | type, *, only: str = "", doc: bool = False) -> 
     r"""The source of ``item`` as one string: the algorithm, without what only a machine or a caller needs.
 
     Signatures come without annotations, docstrings with their first line, and the checks of arguments (``check.…`` and
-    ``if …: raise``) are left out, with a line that says so.
+    ``if …: raise``) are left out, with a line that says so. A comment above a method names its class.
 
     Arguments:
         only: of a class, the names of the methods to show, separated by spaces; all of them where it is empty.
@@ -76,7 +81,13 @@ def source_text(item: Callable | type, *, only: str = "", doc: bool = False) -> 
             lines[string.lineno - 1 : string.end_lineno] = _first_line(string)
         if isinstance(node, FUNCTIONS):
             lines[node.lineno - 1 : _end_of_signature(node, lines)] = _signature(node)
+    lines[:0] = _owner(item)
     return "\n".join(shown for line in lines for shown in _folded(line))
+
+
+def _owner(item: Callable | type) -> list[str]:
+    scopes = getattr(inspect.unwrap(item), "__qualname__", "").split(".")[:-1]
+    return [f"# in class {scopes[-1]}"] if scopes and scopes[-1] != "<locals>" else []
 
 
 def _folded(line: str) -> list[str]:
@@ -134,11 +145,27 @@ def plain(text: str) -> str:
 
 def _tex(text: str) -> str:
     for accent, mark in ACCENTS.items():
-        text = re.sub(rf"\\{accent} ?\{{?(\w)\}}?", rf"\1{mark}", text)
+        text = re.sub(rf"\\{accent}(?![A-Za-z]) ?\{{?({SYMBOL})\}}?", rf"\1{mark}", text)
     for tex, sign in TEX.items():
         text = text.replace(tex, sign)
+    # From the innermost braces outwards.
+    for pattern, typed in ((rf"(?<=[_^]){BRACED}", _script), (FRACTION, _fraction)):
+        while (done := re.sub(pattern, typed, text)) != text:
+            text = done
     text = re.sub(r"\\([A-Za-z]+)", lambda found: SIGNS.get(found[1], found[1]), text)
-    return re.sub(r" +", " ", re.sub(r"[{}]", "", text)).strip()
+    text = re.sub(r" +", " ", re.sub(r"[{}]", "", text)).strip()
+    return unicodedata.normalize("NFC", text)
+
+
+def _script(found: re.Match) -> str:
+    text = _tex(found[1])
+    return text if text.isalnum() else f"({text})"
+
+
+def _fraction(found: re.Match) -> str:
+    above, below = (_tex(part) for part in found.groups() if part is not None)
+    single = r"\d+|\w[\u0302-\u0307]?"
+    return "/".join(p if re.fullmatch(single, p) else f"({p})" for p in (above, below))
 
 
 def _end_of_signature(node: ast.FunctionDef, lines: list[str]) -> int:

@@ -10,7 +10,16 @@ Environment:
 from lectool.data.densities import grid, ring, sample_modes, two_moons, two_moons_log_prob
 from lectool.data.fetch import Unavailable, used
 from lectool.data.generated import drawn_faces, moving_shape, shapes, spiral, three_signals
-from lectool.data.images import Digits, Faces, digits, faces, patches, read_idx, variance_mnist
+from lectool.data.images import (
+    Digits,
+    Faces,
+    digits,
+    faces,
+    patches,
+    photographs,
+    read_idx,
+    variance_mnist,
+)
 from lectool.data.texts import Documents, documents
 
 __all__ = [
@@ -25,6 +34,7 @@ __all__ = [
     "grid",
     "moving_shape",
     "patches",
+    "photographs",
     "read_idx",
     "ring",
     "sample_modes",

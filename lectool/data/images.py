@@ -278,33 +278,40 @@ def _read_faces(path: Path) -> Tensor:
 # ------------------------------------------------------------------------------------------ photographs
 
 
-def patches(n: int, *, size: int = 16, seed: int = 0) -> Tensor:
-    r"""Square cut-outs from two photographs that come with scikit-learn (a temple, a flower), in gray.
+def patches(n: int, *, size: int = 16, images: Tensor | None = None, seed: int = 0) -> Tensor:
+    r"""Square cut-outs from photographs, in gray.
 
     Arguments:
         n: number of patches.
         size: their side, in pixels.
+        images: gray values, shape (m, height, width); where ``None``, the two photographs that come with scikit-learn
+            (a temple, a flower).
         seed: of the places; shifted by ``LECTOOL_SEED``.
 
     Returns:
-        gray values in [0, 1], shape (n, size²), float32.
+        gray values, shape (n, size²); float32 in [0, 1] for scikit-learn's photographs.
 
     Raises:
-        ValueError: if ``n`` is below 1 or ``size`` not in 1 … 400.
+        ValueError: if ``n`` is below 1, ``images`` are no valid data or smaller than a patch, or ``size`` is below 1.
     """
-    from sklearn.datasets import load_sample_images
-
+    images = photographs() if images is None else check.data(images, "images", n_dims=3)
     check.at_least(1, n=n)
-    check.inside("[1, 400]", size=size)
-    photographs = torch.as_tensor(np.stack(load_sample_images().images), dtype=torch.float32)
-    gray = photographs.mean(3) / 255
+    check.inside(f"[1, {min(images.shape[1:])}]", size=size)
     generator = random.generator(seed)
     which, top, left = (
-        random.integers(high, (n, 1, 1), generator=generator)
-        for high in (len(gray), *places(gray, size))
+        random.integers(high, (n, 1, 1), images.device, generator)
+        for high in (len(images), *places(images, size))
     )
-    side = torch.arange(size)
-    return gray[which, top + side[:, None], left + side].reshape(n, -1)
+    side = torch.arange(size, device=images.device)
+    return images[which, top + side[:, None], left + side].reshape(n, -1)
+
+
+def photographs() -> Tensor:
+    r"""The two photographs that come with scikit-learn, gray values in [0, 1], shape (2, 427, 640)."""
+    from sklearn.datasets import load_sample_images
+
+    colors = torch.as_tensor(np.stack(load_sample_images().images), dtype=torch.float32)
+    return colors.mean(3) / 255
 
 
 def places(images: Tensor, size: int) -> tuple[int, int]:

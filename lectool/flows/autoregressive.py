@@ -72,10 +72,10 @@ class MaskedLinear(nn.Linear):
 
 
 class MaskedAutoregressive(Layer):
-    r"""MAF's layer: :math:`z_j = e^{s_j} x_j + t_j`, where s and t of number j depend on :math:`x_1, \dots, x_{j-1}`.
+    r"""MAF's layer: z_j = exp(s_j) x_j + t_j, where s_j and t_j depend on x_1, …, x_{j-1}.
 
     All x are known when a density is asked for: ``inverse`` is one pass. ``forward`` has to find the x
-    one after another: d passes, of which the j-th makes :math:`x_j` right.
+    one after another: d passes, of which the j-th makes x_j right.
 
     Arguments:
         d: numbers in a sample, ≥ 1.
@@ -111,7 +111,7 @@ class MaskedAutoregressive(Layer):
 
 
 class InverseAutoregressive(MaskedAutoregressive):
-    r"""IAF's layer: :math:`x_j = e^{s_j} z_j + t_j`, where s and t of number j depend on :math:`z_1, \dots, z_{j-1}`.
+    r"""IAF's layer: x_j = exp(s_j) z_j + t_j, where s_j and t_j depend on z_1, …, z_{j-1}.
 
     Now ``forward`` is one pass, and ``inverse`` takes d: fast samples, slow densities, except of its own
     samples, whose z are known.

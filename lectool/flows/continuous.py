@@ -179,7 +179,7 @@ class VelocityField(nn.Module):
     def with_divergence(
         self, t: float | Tensor, x: Tensor, probes: Tensor, context: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        r"""Velocities, and :math:`\sum_i e_i^\top \frac{\partial v}{\partial x} e_i` over the probes.
+        r"""Velocities, and the sum of eᵀ (∂v/∂x) e over the probes e.
 
         With the d unit vectors as probes this is the trace, the divergence of the field; with one vector of
         random signs, an unbiased estimate of it (Hutchinson).
@@ -196,6 +196,22 @@ class VelocityField(nn.Module):
         T = nn.functional.pad(probes, (0, inputs.shape[1] - self.d))
         v, JT = self.net.with_tangents(inputs, T)
         return v, (probes * JT).sum((1, 2))
+
+
+def trace_probes(x: Tensor, *, signs: bool) -> Tensor:
+    r"""Directions e that give the trace of a matrix J for each row of x, as the sum of eᵀ J e.
+
+    Arguments:
+        x: shape (n, d).
+        signs: whether to take one vector of random signs, whose answer is right on average (Hutchinson).
+
+    Returns:
+        that vector for each row, shape (n, 1, d), or the d unit vectors, shape (n, d, d).
+    """
+    n, d = x.shape
+    if signs:
+        return 2 * integers(2, (n, 1, d), x.device).to(x) - 1
+    return torch.eye(d).to(x).expand(n, d, d)
 
 
 class ContinuousFlow(Layer):
@@ -249,10 +265,7 @@ class ContinuousFlow(Layer):
     ) -> tuple[Tensor, Tensor]:
         r"""Moves points of shape (n, d) from time t0 to t1; returns them and the log-determinant, shape (n,)."""
         n, d = x.shape
-        if self.trace == "hutchinson" and self.training:
-            probes = 2 * integers(2, (n, 1, d), x.device).to(x) - 1
-        else:
-            probes = torch.eye(d).to(x).expand(n, d, d)
+        probes = trace_probes(x, signs=self.trace == "hutchinson" and self.training)
 
         def slope(t: float, state: Tensor) -> Tensor:
             v, divergence = self.field.with_divergence(t, state[:, :d], probes, context)

@@ -127,7 +127,7 @@ class AdditiveCoupling(Coupling):
 
 
 class AffineCoupling(Coupling):
-    r"""RealNVP's coupling: the moved part is scaled and shifted by what a network says of the other.
+    r"""RealNVP's coupling: scales and shifts one part by what a network says of the other.
 
     .. math:: z_a = x_a, \quad z_b = e^{s(x_a)} \odot x_b + t(x_a), \qquad
         \log \left\lvert \det \frac{\partial z}{\partial x} \right\rvert = \sum_j s_j(x_a)

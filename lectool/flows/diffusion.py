@@ -49,7 +49,7 @@ class TimeNet(nn.Module):
 
 
 class FlowMatching(nn.Module):
-    r"""Learns a continuous flow by regression: no solver, no trace, no likelihood in training.
+    r"""Learns a continuous flow by regression, without solver, trace or likelihood.
 
     Each data point is joined to a random point of the base by a straight line,
     :math:`x_t = (1 - t)\, \epsilon + t\, x`, and the field is trained on the line's velocity,
@@ -194,7 +194,7 @@ class Diffusion(nn.Module):
         return states if path else states[-1]
 
     def step_back(self, x_t: Tensor, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        r"""Mean and variance of :math:`q(x_{t-1} \mid x_t, x)`, the way back where the clean x is known.
+        r"""Mean and variance of ``q(x_{t-1} | x_t, x)``, the way back where the clean x is known.
 
         .. math:: \mu = \frac{\sqrt{\bar\alpha_{t-1}}\, (1 - \alpha_t)\, x
             + \sqrt{\alpha_t}\, (1 - \bar\alpha_{t-1})\, x_t}{1 - \bar\alpha_t}, \qquad

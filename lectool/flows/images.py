@@ -99,7 +99,7 @@ def conv_coupling(channels: int, n_hidden: int, swap: bool = False, n_context: i
 
 
 def glow_step(channels: int, n_hidden: int) -> list[Layer]:
-    r"""Glow's three layers, from z to x: affine coupling, invertible 1×1 convolution, actnorm.
+    r"""Glow's layers, from z to x: affine coupling, invertible 1×1 convolution, actnorm.
 
     Arguments:
         channels: ≥ 2.
@@ -223,7 +223,7 @@ class Dequantized(nn.Module):
     def dequantize(
         self, x: Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        r"""Images with pixels in [0, 1), shape (n, c, h, w), and log q of their noise, shape (n,)."""
+        r"""Images in [0, 1), shape (n, c, h, w), and log q of their noise, shape (n,)."""
         check.data(x, n_dims=1 + len(self.flow.shape), low=0, high=self.levels - 1)
         if not torch.equal(x, x.round()):
             raise ValueError(

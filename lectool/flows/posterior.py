@@ -50,7 +50,7 @@ class FlowPosterior:
 
 
 class FlowVAE(VAE):
-    r"""A variational autoencoder whose posterior is bent by a flow; the KL is estimated from the draw itself.
+    r"""A variational autoencoder whose posterior a flow bends; the KL is that of one draw.
 
     .. math:: \mathrm{KL}(q \Vert p) \approx \log q_0(z_0 \mid x)
         - \log \left\lvert \det \frac{\partial z}{\partial z_0} \right\rvert - \log p(z)
@@ -82,7 +82,7 @@ class FlowVAE(VAE):
         generator: torch.Generator | None = None,
         q: FlowPosterior | None = None,
     ) -> tuple[Tensor, Tensor]:
-        r"""One draw of log p(x | z), shape (n,), and of the KL, shape (n, 1): it does not split by coordinate."""
+        r"""One draw of log p(x | z), shape (n,), and of the whole KL, shape (n, 1)."""
         q = self.encode(x, c) if q is None else q
         z, log_q = q.sample_with_log_prob(generator=generator)
         kl = log_q - self.prior.log_prob(z, c)

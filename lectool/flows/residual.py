@@ -7,9 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lectool import check
-from lectool.flows.continuous import TangentMLP
+from lectool.flows.continuous import TangentMLP, trace_probes
 from lectool.flows.core import Layer
-from lectool.random import integers
 
 __all__ = ["ContractiveMLP", "ResidualLayer", "power_series_log_det"]
 
@@ -105,15 +104,12 @@ class ResidualLayer(Layer):
         self.n_terms, self.probe = n_terms, probe
 
     def inverse(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        n, d = x.shape
-        eye = torch.eye(d).to(x).expand(n, d, d)
-        if self.n_terms is not None and self.probe and self.training:
-            probes = 2 * integers(2, (n, 1, d), x.device).to(x) - 1
-        else:
-            probes = eye
+        estimated = self.n_terms is not None and self.probe and self.training
+        probes = trace_probes(x, signs=estimated)
         g, T = self.g.with_tangents(x, probes)
         if self.n_terms is None:
-            return x + g, torch.linalg.slogdet(eye + T).logabsdet
+            # The probes are the rows of the identity, so T is the Jacobian's transpose.
+            return x + g, torch.linalg.slogdet(probes + T).logabsdet
         traces = [(probes * T).sum((1, 2))]
         for _ in range(self.n_terms - 1):
             T = self.g.with_tangents(x, T)[1]

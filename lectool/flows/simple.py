@@ -46,7 +46,7 @@ class Affine(Layer):
 
 
 class Planar(Layer):
-    r"""Pushes along one direction, by an amount that depends on one other: :math:`x = z + u \tanh(w^\top z + b)`.
+    r"""Pushes along u, as far as w and b say: :math:`x = z + u \tanh(w^\top z + b)`.
 
     .. math:: \det \frac{\partial x}{\partial z} = 1 + u^\top w \, \bigl(1 - \tanh^2(w^\top z + b)\bigr)
 

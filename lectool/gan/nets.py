@@ -194,7 +194,7 @@ class DCDiscriminator(nn.Sequential):
     r"""Images of 28 × 28 to a logit by strided convolutions with leaky ReLU, 14 × 14 → 7 × 7 → 3 × 3.
 
     Batch norm everywhere but at the input, where it would hide the brightness and the contrast of a batch. A unit of
-    the last convolution sees nearly the whole image: without that stage strokes are right and digits are not.
+    the last convolution sees up to 22 × 22 pixels, one of the convolution before it up to 10 × 10.
 
     Arguments:
         width: channels at 14 × 14, twice as many at 7 × 7, four times at 3 × 3.

@@ -38,7 +38,9 @@ def power_iteration(
     .. math:: v \leftarrow A^\top u / \lVert A^\top u \rVert, \qquad u \leftarrow A v / \lVert A v \rVert, \qquad
         \sigma = u^\top A v
 
-    The error falls by :math:`(\sigma_2 / \sigma_1)^2` a step, always from below.
+    With :math:`r = \sigma_2 / \sigma_1 < 1` a step shrinks the part of the vectors outside their leading directions by
+    :math:`r^2` in the long run. The error of σ is of second order in that part, so that it falls by :math:`r^4` a step.
+    σ never exceeds :math:`\sigma_1`.
 
     Arguments:
         A: the map.

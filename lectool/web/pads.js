@@ -41,11 +41,14 @@
     };
   }
 
-  function paint(canvas, x, low = 0, high = 1) {
+  function paint(canvas, x, low = 0, high = 1, colors = [[0, 0, 0], [255, 255, 255]]) {
     const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
+    const bytes = image.data;
     for (let i = 0; i < x.length; i++) {
-      const gray = Math.round(255 * Math.min(1, Math.max(0, (x[i] - low) / (high - low))));
-      image.data.set([gray, gray, gray, 255], 4 * i);
+      const place = Math.min(1, Math.max(0, (x[i] - low) / (high - low))) * (colors.length - 1);
+      const from = Math.min(Math.floor(place), colors.length - 2), a = colors[from], b = colors[from + 1];
+      for (let c = 0; c < 3; c++) bytes[4 * i + c] = Math.round(a[c] + (place - from) * (b[c] - a[c]));
+      bytes[4 * i + 3] = 255;
     }
     context.putImageData(image, 0, 0);
   }
@@ -143,11 +146,9 @@
     }
   });
 
-  document.querySelectorAll("figure.sketch-pad:not([data-ready])").forEach(figure => {
-    figure.dataset.ready = "1";
-    figure.querySelector(".pad-still").remove();
-    const data = read(figure), run = network(data), find = name => figure.querySelector(name);
-    const pad = find(".pad-draw"), context = pad.getContext("2d"), readout = find(".pad-readout");
+  // The area to draw on and its buttons, beginning with the first example; calls show(x) with 784 numbers in [0, 1].
+  function drawing(figure, examples, show) {
+    const find = name => figure.querySelector(name), pad = find(".pad-draw"), context = pad.getContext("2d");
     const small = document.createElement("canvas");
     small.width = small.height = 28;
     const fine = small.getContext("2d", { willReadFrequently: true });
@@ -175,16 +176,6 @@
       fine.drawImage(pad, 14 - (mx / mass) * scale, 14 - (my / mass) * scale, n * scale, n * scale);
       return gray(fine, 28);
     }
-    function show(x) {
-      paint(find(".pad-input"), x);
-      const z = run(x, 0, data.code), y = run(z, data.code);
-      paint(find(".pad-output"), y);
-      let error = 0;
-      for (let i = 0; i < x.length; i++) error += (x[i] - y[i]) ** 2;
-      const first = [...z.slice(0, 4)].map(v => v.toFixed(2)).join(", ");
-      readout.textContent = `code of ${z.length} numbers: ${first}${z.length > 4 ? ", …" : ""}; squared error ${error.toFixed(1)}`;
-      find(".pad-output").setAttribute("aria-label", `${data.alt}; squared error ${error.toFixed(1)}`);
-    }
     let last = null;
     const place = event => {
       const box = pad.getBoundingClientRect();
@@ -205,8 +196,8 @@
     }
     let next = 0;
     const example = () => {
-      const bytes = Uint8Array.from(atob(data.examples[next]), c => c.charCodeAt(0));
-      next = (next + 1) % data.examples.length;
+      const bytes = Uint8Array.from(atob(examples[next]), c => c.charCodeAt(0));
+      next = (next + 1) % examples.length;
       const x = Float32Array.from(bytes, b => b / 255);
       paint(small, x);
       context.imageSmoothingEnabled = true;
@@ -217,5 +208,89 @@
     find(".pad-example").addEventListener("click", example);
     blank();
     example();
+  }
+
+  document.querySelectorAll("figure.sketch-pad:not([data-ready])").forEach(figure => {
+    figure.dataset.ready = "1";
+    figure.querySelector(".pad-still").remove();
+    const data = read(figure), run = network(data), find = name => figure.querySelector(name);
+    const readout = find(".pad-readout");
+    drawing(figure, data.examples, x => {
+      paint(find(".pad-input"), x);
+      const z = run(x, 0, data.code), y = run(z, data.code);
+      paint(find(".pad-output"), y);
+      let error = 0;
+      for (let i = 0; i < x.length; i++) error += (x[i] - y[i]) ** 2;
+      const first = [...z.slice(0, 4)].map(v => v.toFixed(2)).join(", ");
+      readout.textContent = `code of ${z.length} numbers: ${first}${z.length > 4 ? ", …" : ""}; squared error ${error.toFixed(1)}`;
+      find(".pad-output").setAttribute("aria-label", `${data.alt}; squared error ${error.toFixed(1)}`);
+    });
+  });
+
+  const dot = (a, b) => {
+    let sum = 0;
+    for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
+    return sum;
+  };
+
+  // FISTA for ½‖x − Dz‖² + λ Σz with z ≥ 0, whose gradient is Gz − Dᵀx + λ: as lectool.sparse.fista, restarts too.
+  function dictionary({ atoms: text, bits, L, steps }) {
+    const D = unpack(text, bits), k = D.length / 784;
+    const atoms = Array.from({ length: k }, (_, j) => D.subarray(784 * j, 784 * (j + 1)));
+    const G = atoms.map(a => Float64Array.from(atoms, b => dot(a, b)));
+    const code = (x, lam) => {
+      const pull = atoms.map(a => dot(a, x));
+      let z = new Float64Array(k), ahead = z, t = 1;
+      for (let step = 0; step < steps; step++) {
+        const next = ahead.map((v, j) => Math.max(0, v - (dot(G[j], ahead) - pull[j] + lam) / L));
+        if (next.reduce((sum, v, j) => sum + (ahead[j] - v) * (v - z[j]), 0) > 0) t = 1;
+        const tNext = (1 + Math.sqrt(1 + 4 * t * t)) / 2;
+        ahead = next.map((v, j) => v + ((t - 1) / tNext) * (v - z[j]));
+        [z, t] = [next, tNext];
+      }
+      return z;
+    };
+    const rebuild = z => {
+      const y = new Float64Array(784);
+      atoms.forEach((atom, j) => { if (z[j] > 0) for (let i = 0; i < 784; i++) y[i] += z[j] * atom[i]; });
+      return y;
+    };
+    return { atoms, code, rebuild };
+  }
+
+  document.querySelectorAll("figure.sparse-pad:not([data-ready])").forEach(figure => {
+    figure.dataset.ready = "1";
+    figure.querySelector(".pad-still").remove();
+    const data = read(figure), { atoms, code, rebuild } = dictionary(data), find = name => figure.querySelector(name);
+    const input = find(".ex-row input"), places = [...figure.querySelectorAll(".pad-atom")];
+    const limits = atoms.map(atom => atom.reduce((most, v) => Math.max(most, Math.abs(v)), 0));
+    const signed = data.colors.length > 2;
+    let drawn, spoken;
+    const show = x => {
+      drawn = x;
+      const name = data.names[+input.value], z = code(x, data.lams[+input.value]), y = rebuild(z);
+      find("output").textContent = name;
+      input.setAttribute("aria-valuetext", name);
+      paint(find(".pad-input"), x);
+      paint(find(".pad-output"), y);
+      const used = [...z.keys()].filter(j => z[j] > 0).sort((a, b) => z[b] - z[a]);
+      places.forEach((place, i) => {
+        const j = used[i], canvas = place.querySelector("canvas");
+        place.classList.toggle("pad-unused", i >= used.length);
+        if (i >= used.length) return;
+        place.querySelector("span").textContent = `${z[j].toFixed(2)} ×`;
+        paint(canvas, atoms[j], signed ? -limits[j] : 0, limits[j], data.colors);
+        canvas.setAttribute("aria-label", `Atom ${j + 1}`);
+      });
+      const error = x.reduce((sum, v, i) => sum + (v - y[i]) ** 2, 0);
+      const words = `${used.length} of ${z.length} atoms in use, squared error ${error.toFixed(1)}`;
+      find(".pad-readout").textContent = words;
+      find(".pad-output").setAttribute("aria-label", `${data.alt}: ${words}`);
+      clearTimeout(spoken);
+      spoken = setTimeout(() => { find(".ex-live").textContent = words; }, 400);
+    };
+    input.addEventListener("input", () => show(drawn));
+    input.addEventListener("keydown", event => event.stopPropagation());
+    drawing(figure, data.examples, show);
   });
 })();

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import book
+import landing
 import nbformat
+import networkx as nx
 import pytest
 import yaml
 from bs4 import BeautifulSoup
@@ -24,10 +26,11 @@ CLAIM = {
     "op": "<",
     "right": 3.0,
     "numbers": "2 < 3",
+    "passed": True,
 }
 PAGES = {
     "index": "# Book\n\n```{hero}\n```\n\n```{chapter-cards}\n```\n\n"
-    "```{reading-path}\n01:\n02: 01\n```\n\n```{claims-sample}\n2\n```\n\n"
+    "```{reading-path}\n01:\n02: 01\n```\n\n```{claims-sample}\n02: Anoth\n```\n\n"
     "```{listing}\nlectool.pca.PCA.fit\n```\n",
     "claims": "# Claims\n\n```{claims-table}\n```\n",
 }
@@ -182,9 +185,18 @@ def test_the_map_leads_to_the_chapters_in_rows(built):
     assert drawing["aria-label"] == "Map of the chapters: chapter 2 builds on 1"
 
 
+def test_the_map_has_no_crossings_that_another_order_avoids():
+    needs = nx.DiGraph(
+        [(1, 2), (1, 4), (2, 3), (2, 11), (4, 11), (2, 13), (11, 12), (13, 14), (11, 16)]
+    )
+    needs.add_edge(1, 3)  # follows from the others, and is not drawn
+    assert landing.in_rows(needs) == [[1], [2, 4], [3, 13, 11], [14, 12, 16]]
+
+
 def test_samples_come_from_the_book_itself(built):
     page = built.page("index")
-    assert page.select_one("p.claim").get_text() == "✓ Another 2 < 3"
+    (shown,) = page.select(".claims tr")
+    assert shown.get_text(" ", strip=True) == "✓ Another 2 < 3"
     assert "def fit(self, x):" in page.select_one("div.highlight").get_text()
 
 

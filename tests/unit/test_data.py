@@ -778,10 +778,23 @@ def test_patches_are_cut_out_of_the_photographs(monkeypatch):
 def test_patches_reach_every_corner():
     assert images.places(torch.zeros(2, 427, 640), 16) == (412, 625)
     assert data.patches(3, size=400).shape == (3, 160_000)
+
+
+def test_patches_of_own_images():
+    images = torch.arange(2 * 5 * 4, dtype=torch.float64).reshape(2, 5, 4)
+    x = data.patches(50, size=3, images=images)
+    assert x.dtype == torch.float64 and x.shape == (50, 9)
+    first = x[:, :1]
+    assert torch.equal(x - first, torch.tensor([0, 1, 2, 4, 5, 6, 8, 9, 10.0]).to(x).expand(50, 9))
+    assert set(first[:, 0].tolist()) <= {0, 1, 4, 5, 8, 9, 20, 21, 24, 25, 28, 29}
+    assert {f >= 20 for f in first[:, 0].tolist()} == {True, False}
+    for bad in ({"images": images[0]}, {"images": images, "size": 5}, {"images": images * torch.nan}):
+        with pytest.raises(ValueError, match=r"images|size"):
+            data.patches(3, **{"size": 3, **bad})
     assert data.patches(2, size=1).shape == (2, 1)
 
 
-@pytest.mark.parametrize("options", [{"n": 0}, {"n": 1, "size": 0}, {"n": 1, "size": 401}])
+@pytest.mark.parametrize("options", [{"n": 0}, {"n": 1, "size": 0}, {"n": 1, "size": 428}])
 def test_patches_rejects(options):
     with pytest.raises(ValueError, match=r"(n|size) is \d+; expected a"):
         data.patches(**options)

@@ -491,7 +491,7 @@ def test_non_convergence_is_told():
             FastICA(algorithm=algorithm, max_iter=1, tol=0, generator=rng()).fit(mixed)
 
 
-def test_em_stops_where_rounding_lets_the_likelihood_fall():
+def test_em_stops_where_the_likelihood_falls_and_records_the_fall():
     def climbed(values, max_iter=9):
         """EM on a ladder: its parameter is the number of the rung, which has the given likelihood."""
 
@@ -506,11 +506,39 @@ def test_em_stops_where_rounding_lets_the_likelihood_fall():
         return int(rung), found
 
     assert climbed([1.0, 1.1, 1.1005, 7.0]) == (2, [1.0, 1.1, 1.1005])
-    assert climbed([1.0, 1.1, 1.0, 7.0]) == (1, [1.0, 1.1])
+    assert climbed([1.0, 1.1, 1.0, 7.0]) == (1, [1.0, 1.1, 1.0])
     with pytest.raises(ConvergenceWarning, match="ladder: not converged after 2 iterations"):
         climbed([1.0, 1.1, 1.2, 7.0], max_iter=2)
     with pytest.raises(ValueError, match="ladder: the log-likelihood is nan after 1 iterations"):
         climbed([1.0, math.nan])
+
+
+@pytest.mark.parametrize("leap", [None, em.extrapolate], ids=["plain", "with leaps"])
+@pytest.mark.parametrize("shared", [True, False], ids=["PPCA", "factor analysis"])
+def test_a_damaged_m_step_is_seen_as_a_fall(shared, leap):
+    C = factor_data(500, 6, 2).T.cov(correction=0)
+    e_step, m_step = factors.gaussian.gaussian_em(C, shared)
+    start = randn(6, 2), torch.ones(() if shared else 6).double()
+
+    def climbed(step, start):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found, _, values = em.climb(
+                e_step, step, start, max_iter=300, tol=1e-9, name="damaged", leap=leap
+            )
+        assert max(values) == e_step(*found)[0]  # the most likely parameters are returned
+        return found, min(b - a for a, b in zip(values, values[1:]))
+
+    top, smallest_rise = climbed(m_step, start)
+    assert smallest_rise > -1e-10
+    damages = {
+        "noise too loud": lambda W, noise: (W, 1.05 * noise),
+        "loadings too short": lambda W, noise: (0.95 * W, noise),
+        "noise forgets what is explained": lambda W, noise: (W, noise + W.square().sum(1).mean()),
+    }
+    for name, damage in damages.items():
+        _, smallest_rise = climbed(lambda *expected, d=damage: d(*m_step(*expected)), top)
+        assert smallest_rise < -1e-5, name
 
 
 def test_a_leap_is_taken_only_uphill():

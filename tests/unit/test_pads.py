@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+from functools import partial
 from html.parser import HTMLParser
 
 import numpy as np
@@ -15,7 +16,8 @@ from torch import nn
 
 from lectool import pads
 from lectool.nets import mlp
-from lectool.pads import latent_pad, sketch_pad
+from lectool.pads import latent_pad, sketch_pad, sparse_pad
+from lectool.sparse import fista, shrink_positive
 
 
 @pytest.fixture(autouse=True)
@@ -413,4 +415,170 @@ def test_a_sketch_pad_for_other_sizes(shown):
             sketch_pad(encoder, decoder, examples=examples)
     with pytest.raises(ValueError, match="cannot run in a page"):
         sketch_pad(nn.Sequential(nn.Flatten(), encoder), decoder, examples=torch.rand(1, 784))
+    assert not shown
+
+
+# ------------------------------------------------------------------------------------------ sparse pad
+
+
+CODE = partial(fista, prox=shrink_positive)
+
+
+def strokes(k: int, signed: bool = False) -> torch.Tensor:
+    """Atoms that overlap as those of digits do: blobs of length 1, as columns."""
+    row, column = (t.flatten() for t in torch.meshgrid(*2 * [torch.arange(28.0)], indexing="ij"))
+    center = 6 + 16 * torch.rand(k, 2, 1)
+    D = torch.exp(-((row - center[:, 0]) ** 2 + (column - center[:, 1]) ** 2) / 12)
+    if signed:
+        D = D - 0.5 * D.roll(3, 1)
+    return (D / D.norm(dim=1, keepdim=True)).T
+
+
+def sums(D: torch.Tensor, n: int) -> torch.Tensor:
+    """Images that are sums of a few atoms."""
+    z = torch.rand(n, D.shape[1]) * (torch.rand(n, D.shape[1]) < 0.15)
+    z = z.to(D.dtype)
+    x = (z @ D.T).clamp(min=0)
+    return x / x.amax(1, keepdim=True)
+
+
+def decompose(data: dict, x: np.ndarray, lam: float) -> tuple[np.ndarray, np.ndarray]:
+    """Codes and reconstructions by the page's arithmetic, from the page."""
+    packed = np.frombuffer(base64.b64decode(data["atoms"]), {16: "<f2", 32: "<f4"}[data["bits"]])
+    atoms = packed.reshape(-1, 784).astype(np.float64)
+    G, pull = atoms @ atoms.T, x @ atoms.T
+    codes = []
+    for b in pull:
+        z = ahead = np.zeros(len(G))
+        t = 1.0
+        for _ in range(data["steps"]):
+            new = np.maximum(0, ahead - (G @ ahead - b + lam) / data["L"])
+            t = 1.0 if (ahead - new) @ (new - z) > 0 else t
+            t_next = (1 + math.sqrt(1 + 4 * t * t)) / 2
+            ahead, z, t = new + (t - 1) / t_next * (new - z), new, t_next
+        codes.append(z)
+    return np.stack(codes), np.stack(codes) @ atoms
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_sparse_pad_decomposes_as_fista_does(shown, signed, dtype):
+    D = strokes(64, signed).to(dtype)
+    x = sums(D, 5)
+    sparse_pad(D, examples=x, lam=0.1, code=CODE)
+    data = data_of(shown[0])
+    assert data["bits"] == 16 and data["steps"] == 100
+    for lam in data["lams"]:
+        expected = CODE(x, D, lam, n_steps=100) @ D.T
+        _, y = decompose(data, x.numpy(), lam)
+        assert np.abs(y - expected.numpy()).max() < 0.01
+
+
+def test_the_first_picture_of_a_sparse_pad(shown):
+    D = strokes(64)
+    x = sums(D, 2)
+    sparse_pad(D, examples=x, lam=0.1, code=CODE, n_shown=4)
+    data, png = data_of(shown[0]), first_picture(shown[0])
+    z, y = decompose(data, x[:1].numpy(), 0.1)
+    order = np.argsort(-z[0])[:4]
+    tiles = [x[0].numpy(), y[0], *(D[:, j].numpy() / D[:, j].max().item() for j in order)]
+    assert png.shape == (60, 150, 3)
+    for i, tile in enumerate(tiles):
+        row, column = 30 * (i // 5) + 1, 30 * (i % 5) + 1
+        seen = png[row : row + 28, column : column + 28, 0]
+        assert np.abs(seen - tile.reshape(28, 28).clip(0, 1)).max() < 3 / 255
+    error = ((x[0].numpy() - y[0]) ** 2).sum()
+    words = f"{(z > 0).sum()} of 64 atoms in use, squared error {error:.1f}"
+    assert shown[0]["text/plain"] == f"Reconstruction from few atoms: {words}"
+
+
+def test_the_structure_of_a_sparse_pad(shown):
+    D = strokes(20)
+    sparse_pad(
+        D, examples=sums(D, 3), lam=0.2, code=CODE, n_shown=6, alt='an "alt"', caption="a < b"
+    )
+    text, data = shown[0]["text/html"], data_of(shown[0])
+    found = Tags(text)
+    assert [a["class"] for a in found.all("figure")] == ["sparse-pad"]
+    assert len(found.all("canvas")) == 3 + 6 and len(data["examples"]) == 3
+    assert all(a["role"] == "img" and a["aria-label"] for a in found.all("canvas"))
+    (slider,) = found.all("input")
+    assert slider["type"] == "range" and slider["aria-valuetext"] == "0.2"
+    assert data["names"][int(slider["value"])] == "0.2" and int(slider["max"]) == 12
+    for control in (slider, *found.all("button")):
+        assert control["data-lm-suppress-shortcuts"] == "true"
+    assert [a.get("class") for a in found.all("div")].count("pad-still") == 1
+    assert found.all("img")[0]["alt"].startswith('an "alt": ') and "a &lt; b" in text
+    assert not re.search(r"https?:", text) and all("src" not in a for a in found.all("script"))
+    assert all("id" not in attrs for _, attrs in found.tags)
+    assert set(shown[0]) == {"text/html", "image/png", "text/plain"}
+
+
+def test_the_slider_of_a_sparse_pad_has_lambda_among_its_values(shown):
+    D = strokes(20)
+    for lam, lam_range in ((0.2, None), (0.137, (0.01, 2)), (0.5, (0.5, 1)), (3e-4, (1e-4, 3e-4))):
+        sparse_pad(D, examples=sums(D, 1), lam=lam, lam_range=lam_range, code=CODE)
+        data = data_of(shown[-1])
+        lams = np.array(data["lams"])
+        assert lam in lams and 8 <= len(lams) <= 13 and len(set(data["names"])) == len(lams)
+        low, high = lam_range or (lam / 8, 8 * lam)
+        assert lams[0] == pytest.approx(low, rel=0.05) and lams[-1] == pytest.approx(high, rel=0.05)
+        ratio = lams[1:] / lams[:-1]
+        assert ratio.min() > 1 and ratio.max() < 1.5 * (high / low) ** (1 / 12)
+
+
+def test_atoms_that_half_precision_cannot_hold_travel_as_they_are(shown):
+    D = strokes(20)
+    D[:, 3] *= 1e-8
+    x = sums(strokes(20), 2)
+    sparse_pad(D, examples=x, lam=0.1, code=CODE)
+    data = data_of(shown[0])
+    assert data["bits"] == 32
+    _, y = decompose(data, x.numpy(), 0.1)
+    assert np.abs(y - (CODE(x, D, 0.1, n_steps=100) @ D.T).numpy()).max() < 0.01
+
+
+def test_no_more_atoms_are_shown_than_there_are(shown):
+    D = strokes(3)
+    sparse_pad(D, examples=torch.zeros(1, 784), lam=0.1, code=CODE)
+    assert len(Tags(shown[0]["text/html"]).all("canvas")) == 3 + 3
+    assert "0 of 3 atoms in use, squared error 0.0" in shown[0]["text/plain"]
+
+
+def test_a_sparse_pad_leaves_the_dictionary_as_it_is_and_is_the_same_twice(shown):
+    D = strokes(20)
+    before, x = D.clone(), sums(D, 2).double()  # images in float64 beside atoms in float32
+    for _ in range(2):
+        sparse_pad(D, examples=x, lam=0.1, code=CODE)
+    assert torch.equal(D, before) and shown[0] == shown[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"D": torch.ones(3, 784)}, r"D has shape \(3, 784\); expected \(784, k\)"),
+        ({"D": torch.full((784, 2), math.nan)}, "D holds 1568 values that are NaN"),
+        ({"D": torch.eye(784)[:, :2] * torch.tensor([1.0, 0.0])}, r"lengths in \[0, 1\]"),
+        ({"D": 2 * torch.eye(784)[:, :2]}, r"lengths in \[2, 2\]"),
+        ({"lam": 0.0}, "lam is 0.0"),
+        ({"lam": math.nan}, "lam is nan"),
+        ({"lam_range": (0.0, 1.0)}, "lam_range is"),
+        ({"lam_range": (0.2, 1.0)}, "lam_range is"),
+        ({"lam_range": (0.09, 0.11)}, "lam_range is"),
+        ({"lam_range": (0.01, math.inf)}, "lam_range is"),
+        ({"lam_range": (0.01, 0.1, 1.0)}, "lam_range is"),
+        ({"n_shown": 0}, "n_shown is 0"),
+        ({"n_steps": 0}, "n_steps is 0"),
+        ({"examples": torch.full((1, 784), 1.5)}, "examples lies in"),
+        ({"examples": torch.full((1, 784), math.nan)}, "examples holds 784 values that are NaN"),
+        ({"examples": torch.rand(1, 4)}, "examples has shape"),
+        ({"examples": torch.rand(0, 784)}, "examples is empty"),
+        ({"code": lambda x, D, lam, n_steps: x}, r"codes has shape \(1, 784\)"),
+        ({"code": lambda x, D, lam, n_steps: -x @ D}, "the smallest coefficient of the codes is -"),
+    ],
+)
+def test_sparse_pads_that_make_no_sense(shown, change, words):
+    usual = {"D": strokes(5), "examples": torch.rand(1, 784), "lam": 0.1, "code": CODE}
+    with pytest.raises(ValueError, match=words):
+        sparse_pad(**{**usual, **change})
     assert not shown

@@ -213,8 +213,48 @@ def test_compiles_to_the_same_code():
 
 def test_a_method_stands_at_the_margin():
     text = source_text(Outer.first)
-    assert text.startswith('def first(self):\n    """Of the first method.')
+    assert text.startswith('# in class Outer\ndef first(self):\n    """Of the first method.')
     assert ast.parse(text).body[0].name == "first"
+
+
+def test_a_method_is_named_with_the_class_that_it_stands_in():
+    class Heir(Outer):
+        """Has its parent's methods."""
+
+        @classmethod
+        def made(cls):
+            """Makes one."""
+
+    assert source_text(Heir.first).startswith("# in class Outer\ndef first(self):")
+    assert source_text(Heir.made).startswith("# in class Heir\n@classmethod\ndef made(cls):")
+    assert source_text(Outer.Nested.fourth).startswith("# in class Nested\n")
+    for alone in (Heir, Heir.made, Outer, plain):
+        assert "in class" not in source_text(alone, doc=True)
+    for alone in (Heir, Outer, plain):
+        assert source_text(alone).startswith(("class ", "def "))
+
+
+@pytest.mark.parametrize(
+    ("tex", "typed"),
+    [
+        (r"x_1, \dots, x_{j-1}", "x_1, …, x_(j-1)"),
+        (r"a + \cdots + b, \ldots", "a + … + b, …"),
+        (r"\dot y = f(t, y), \dot{x}", "ẏ = f(t, y), ẋ"),
+        (r"\hat x, \tilde{w}_i, \bar\theta", "x̂, w̃_i, θ̄"),
+        (r"\frac1n \sum_i x_i", "1/n Σ_i x_i"),
+        (r"-\tfrac12 \lVert u \rVert^2", "-1/2 ‖ u ‖²"),
+        (r"\frac{a}{b} \frac{\partial v}{\partial x}", "a/b (∂ v)/(∂ x)"),
+        (r"\frac{(-1)^{k+1}}{k}", "((-1)^(k+1))/k"),
+        (r"\frac{1}{\frac{\sigma}{2n}}", "1/(σ/(2n))"),
+        (r"\frac\pi{12}", "π/12"),
+        (r"\sum_{k \ge 1} r_{ic} e^{s_{ij}}", "Σ_(k ≥ 1) r_ic e^(s_ij)"),
+        (r"(W W^\top + \Psi)^{-1/2}, A^{-1}", "(W Wᵀ + Ψ)^(-1/2), A⁻¹"),
+        (r"\operatorname{tr} \Delta \lambda \Lambda", "tr Δ λ Λ"),
+        (r"E[x \mid \tilde x], \lvert a \rvert", "E[x | x̃], | a |"),
+    ],
+)
+def test_tex_as_it_would_be_typed(tex, typed):
+    assert source.plain(f"Of :math:`{tex}`.") == f"Of {typed}."
 
 
 def test_a_decorated_function_is_unwrapped():
