@@ -119,17 +119,15 @@ def latent_pad(
         _slider(name, low, high, at)
         for name, (low, high), at in zip(names, bounds, start, strict=True)
     )
-    page = (
-        f'<figure class="latent-pad"><style>{web_file("figure.css")}</style>'
+    live = (
         '<div class="pad-views">'
         f'<div class="pad-view"><canvas class="pad-plane" width="512" height="512" role="img" '
         f'aria-label="Plane of codes with the chosen point"></canvas>{_words("plane of codes: drag the point")}</div>'
         f'<div class="pad-view"><canvas class="pad-pixels" width="{shape[1]}" height="{shape[0]}" role="img" '
         f'aria-label="{html.escape(alt, True)}"></canvas>{_words("decoded image")}</div></div>'
         f'{sliders}<p class="ex-live" role="status" aria-live="polite"></p>'
-        f"{_stand_in('its first picture', picture, alt)}"
-        f"{_end(caption, data)}"
     )
+    page = _page("latent-pad", live, _stand_in("its first picture", picture, alt), caption, data)
     display({"text/html": page, "image/png": picture, "text/plain": f"{alt} at {start}"}, raw=True)
 
 
@@ -176,13 +174,11 @@ def sketch_pad(
         f"{_pixels('pad-input', 'What the network sees', 'what the network sees')}"
         f"{_pixels('pad-output', alt, 'its reconstruction')}"
     )
-    page = (
-        f'<figure class="sketch-pad"><style>{web_file("figure.css")}</style>'
+    live = (
         f'<div class="pad-views">{views}</div>'
         '<p class="pad-readout" role="status" aria-live="polite"></p>'
-        f"{_stand_in('one reconstruction', picture, alt)}"
-        f"{_end(caption, data)}"
     )
+    page = _page("sketch-pad", live, _stand_in("one reconstruction", picture, alt), caption, data)
     display({"text/html": page, "image/png": picture, "text/plain": alt}, raw=True)
 
 
@@ -253,8 +249,7 @@ def sparse_pad(
         '<div class="pad-atom pad-unused"><span></span><canvas width="28" height="28" role="img" '
         'aria-label="Atom"></canvas></div>'
     )
-    page = (
-        f'<figure class="sparse-pad"><style>{web_file("figure.css")}</style>'
+    live = (
         f'<div class="pad-views">{_drawing()}'
         f"{_pixels('pad-input', 'The drawing, centered', 'the drawing, centered')}"
         f"{_pixels('pad-output', f'{alt}: {words}', 'its reconstruction')}</div>"
@@ -263,9 +258,9 @@ def sparse_pad(
         f"{atom * n_shown}</div>"
         f"{_lam_slider(data['names'], lams.index(lam))}"
         '<p class="ex-live" role="status" aria-live="polite"></p>'
-        f"{_stand_in('a drawing, its reconstruction, and the most active atoms', picture, f'{alt}: {words}')}"
-        f"{_end(caption, data)}"
     )
+    what = "a drawing, its reconstruction, and the most active atoms"
+    page = _page("sparse-pad", live, _stand_in(what, picture, f"{alt}: {words}"), caption, data)
     display({"text/html": page, "image/png": picture, "text/plain": f"{alt}: {words}"}, raw=True)
 
 
@@ -542,9 +537,12 @@ def _slider(name: str, low: float, high: float, at: float) -> str:
     )
 
 
-def _end(caption: str, data: dict[str, Any]) -> str:
+def _page(kind: str, live: str, still: str, caption: str, data: dict[str, Any]) -> str:
+    r"""One figure: what the script brings to life, hidden until it does, and what is seen where it may not run."""
     return (
-        (f"<figcaption>{html.escape(caption)}</figcaption>" if caption else "")
+        f'<figure class="{kind}"><style>{web_file("figure.css")}</style>'
+        f'<div class="pad-live" hidden="hidden">{live}</div>{still}'
+        + (f"<figcaption>{html.escape(caption)}</figcaption>" if caption else "")
         + f'<script type="application/json">{embed(data)}</script><script>{web_file("pads.js")}</script></figure>'
     )
 

@@ -145,7 +145,7 @@ class DictionaryLearning:
     def recode(self, x: Tensor, D: Tensor, z: Tensor) -> Tensor:
         r"""Better codes; a signal that momentum has carried uphill keeps its old one."""
         prox = shrink_positive if self.positive_code else shrink
-        new = fista(x, D, self.lam, n_steps=self.n_steps, prox=prox, start=z)
+        new = fista(x, D, self.lam, n_steps=self.n_steps, prox=prox, restart=False, start=z)
         worse = objective(x, D, new, self.lam) > objective(x, D, z, self.lam)
         return torch.where(worse[:, None], z, new)
 

@@ -53,11 +53,17 @@
     context.putImageData(image, 0, 0);
   }
 
+  // What only a script can fill is hidden until then: a notebook that is not trusted shows the still alone.
+  const wake = figure => {
+    figure.dataset.ready = "1";
+    figure.querySelector(".pad-still").remove();
+    figure.querySelector(".pad-live").hidden = false;
+  };
+
   const read = figure => JSON.parse(figure.querySelector('script[type="application/json"]').textContent);
 
   document.querySelectorAll("figure.latent-pad:not([data-ready])").forEach(figure => {
-    figure.dataset.ready = "1";
-    figure.querySelector(".pad-still").remove();
+    wake(figure);
     const data = read(figure), decode = network(data), [bx, by] = data.bounds;
     const plane = figure.querySelector(".pad-plane"), pixels = figure.querySelector(".pad-pixels");
     const rows = [...figure.querySelectorAll(".ex-row")], inputs = rows.map(row => row.querySelector("input"));
@@ -211,8 +217,7 @@
   }
 
   document.querySelectorAll("figure.sketch-pad:not([data-ready])").forEach(figure => {
-    figure.dataset.ready = "1";
-    figure.querySelector(".pad-still").remove();
+    wake(figure);
     const data = read(figure), run = network(data), find = name => figure.querySelector(name);
     const readout = find(".pad-readout");
     drawing(figure, data.examples, x => {
@@ -259,8 +264,7 @@
   }
 
   document.querySelectorAll("figure.sparse-pad:not([data-ready])").forEach(figure => {
-    figure.dataset.ready = "1";
-    figure.querySelector(".pad-still").remove();
+    wake(figure);
     const data = read(figure), { atoms, code, rebuild } = dictionary(data), find = name => figure.querySelector(name);
     const input = find(".ex-row input"), places = [...figure.querySelectorAll(".pad-atom")];
     const limits = atoms.map(atom => atom.reduce((most, v) => Math.max(most, Math.abs(v)), 0));

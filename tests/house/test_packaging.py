@@ -145,3 +145,15 @@ def test_what_is_imported_is_declared_and_not_more():
         found |= imports(path)
     assert needed == declared
     assert grading - declared <= teach
+
+
+def test_git_ignores_no_source():
+    """A pattern such as `lab/` also hides tests/lab, which then never leaves the machine it was written on."""
+    places = ["tests", "lectool", "_ext", "_static", "benchmarks", "chapters", "assignments"]
+    command = ["git", "ls-files", "--others", "--ignored", "--exclude-standard", "--", *places]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if run.returncode:
+        pytest.skip("no git repository")
+    kinds = (".py", ".ipynb", ".js", ".css", ".json", ".md", ".html")
+    hidden = [path for path in run.stdout.splitlines() if path.endswith(kinds)]
+    assert not [path for path in hidden if "/." not in path and "__pycache__" not in path]
