@@ -6,8 +6,8 @@ One module a topic, each short enough to be read from top to bottom:
   :mod:`~lectool.metrics`, :mod:`~lectool.plot`, :mod:`~lectool.scale`;
 - what makes a page honest, movable and readable: :mod:`~lectool.claims`, :mod:`~lectool.explore`,
   :mod:`~lectool.pads`, :mod:`~lectool.source`, :mod:`~lectool.live`;
-- topics: :mod:`~lectool.pca`, :mod:`~lectool.autoencoders`, :mod:`~lectool.factors`, :mod:`~lectool.rbm`,
-  :mod:`~lectool.vae`, :mod:`~lectool.gan`, :mod:`~lectool.flows`;
+- topics: :mod:`~lectool.pca`, :mod:`~lectool.autoencoders`, :mod:`~lectool.factors`, :mod:`~lectool.sparse`,
+  :mod:`~lectool.rbm`, :mod:`~lectool.vae`, :mod:`~lectool.gan`, :mod:`~lectool.flows`;
 - assignments: :mod:`~lectool.checks`, :mod:`~lectool.assign`.
 """
 

@@ -32,8 +32,12 @@ def pytest_generate_tests(metafunc):
     """A test that asks for one of these runs once for each such page of the site."""
     kinds = {
         "opened": site_pages,
-        "moving_page": lambda: pages_with("explore", "latent-pad"),
-        "example_page": lambda: pages_with("explore")[:1] + pages_with("latent-pad")[:1],
+        "moving_page": lambda: pages_with("explore", "latent-pad", "sparse-pad"),
+        "example_page": lambda: [
+            page
+            for kind in ("explore", "latent-pad", "sparse-pad")
+            for page in pages_with(kind)[:1]
+        ],
         "quiz_page": lambda: [
             page for page in site_pages() if "MCButton" in (SITE / page).read_text(encoding="utf-8")
         ],

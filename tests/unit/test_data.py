@@ -788,7 +788,11 @@ def test_patches_of_own_images():
     assert torch.equal(x - first, torch.tensor([0, 1, 2, 4, 5, 6, 8, 9, 10.0]).to(x).expand(50, 9))
     assert set(first[:, 0].tolist()) <= {0, 1, 4, 5, 8, 9, 20, 21, 24, 25, 28, 29}
     assert {f >= 20 for f in first[:, 0].tolist()} == {True, False}
-    for bad in ({"images": images[0]}, {"images": images, "size": 5}, {"images": images * torch.nan}):
+    for bad in (
+        {"images": images[0]},
+        {"images": images, "size": 5},
+        {"images": images * torch.nan},
+    ):
         with pytest.raises(ValueError, match=r"images|size"):
             data.patches(3, **{"size": 3, **bad})
     assert data.patches(2, size=1).shape == (2, 1)
