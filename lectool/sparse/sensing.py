@@ -59,8 +59,8 @@ def mutual_coherence(D: Tensor) -> float:
 def coherence_bound(D: Tensor) -> int:
     r"""Largest number s < (1 + 1/μ)/2 of atoms, with the coherence μ of D.
 
-    Each code with up to s entries is then the sparsest code of its signal, the one of least ‖z‖₁, and the one that
-    :func:`lectool.sparse.omp` finds.
+    Each code with up to s entries is then the sparsest code of its signal, the one that :func:`lectool.sparse.omp`
+    finds, and, if all atoms have the same length, the one of least ‖z‖₁.
 
     References:
         Donoho & Elad (2003), Optimally sparse representation in general (nonorthogonal) dictionaries via ℓ¹
