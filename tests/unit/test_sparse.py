@@ -548,9 +548,9 @@ def test_basis_pursuit_against_linear_programming():
     z = sparse.basis_pursuit(x, D, n_steps=20_000)
     torch.testing.assert_close(z @ D.mT, x)
     for matrix, signals, codes in zip(D, x, z, strict=True):
-        both = np.concatenate([matrix, -matrix], 1)
+        both = torch.cat([matrix, -matrix], 1).numpy()
         for signal, code in zip(signals, codes, strict=True):
-            best = scipy.optimize.linprog(np.ones(28), A_eq=both, b_eq=signal).fun
+            best = scipy.optimize.linprog(np.ones(28), A_eq=both, b_eq=signal.numpy()).fun
             assert code.abs().sum().item() == pytest.approx(best, rel=1e-4)
 
 
