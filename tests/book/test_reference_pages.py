@@ -86,8 +86,13 @@ def resolve(name):
 
 
 def topics():
+    """Packages that a chapter imports: one that stands before its chapter has no section to be listed with."""
     modules = {module.name for module in pkgutil.iter_modules(lectool.__path__)}
-    return sorted(name for name in modules - SHARED - TOOLS if not name.startswith("_"))
+    imports = re.compile(r"from lectool(?:\.(\w+))?[\w.]* import ([\w, ]+)")
+    text = "\n".join(path.read_text("utf8") for path in (ROOT / "chapters").glob("*.ipynb"))
+    found = imports.findall(text)
+    taught = {name for name, _ in found} | {n for _, many in found for n in many.split(", ")}
+    return sorted(name for name in (modules & taught) - SHARED - TOOLS if not name.startswith("_"))
 
 
 @pytest.mark.parametrize("row", METHODS, ids=lambda row: row[0])
