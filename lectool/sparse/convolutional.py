@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
 from lectool import check, random
-from lectool.sparse.inference import Prox, shrink, shrink_positive
+from lectool.sparse.inference import Prox, accelerated, shrink, shrink_positive
 
 __all__ = [
     "ConvolutionalDictionaryLearning",
@@ -201,19 +201,12 @@ def conv_fista(
     """
     z, step = begin(x, D, lam, step, start, boundary)
     check.at_least(0, n_steps=n_steps)
-    ahead, t = z, x.new_ones(len(x), 1, 1, 1)
-    for _ in range(n_steps):
-        error = conv_synthesis(ahead, D, boundary=boundary) - x
-        new = prox(ahead - step * conv_analysis(error, D, boundary=boundary), step * lam)
-        if restart:
-            uphill = ((ahead - new) * (new - z)).sum((1, 2, 3), keepdim=True) > 0
-            t = t.masked_fill(uphill, 1.0)
-        t_next = (1 + (1 + 4 * t.square()).sqrt()) / 2
-        ahead = new + (t - 1) / t_next * (new - z)
-        z, t = new, t_next
-        if watch is not None:
-            watch(z)
-    return z
+
+    def move(z: Tensor) -> Tensor:
+        error = conv_synthesis(z, D, boundary=boundary) - x
+        return prox(z - step * conv_analysis(error, D, boundary=boundary), step * lam)
+
+    return accelerated(z, move, n_steps, restart=restart, watch=watch)
 
 
 def fourier_admm(

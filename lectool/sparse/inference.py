@@ -197,12 +197,32 @@ def fista(
         restart for accelerated gradient schemes.
     """
     z, step = begin(x, D, lam, step, start)
-    ahead, t = z, x.new_ones(len(x), 1) if restart else 1.0
+    return accelerated(
+        z, lambda z: prox(descend(z, x, D, step), step * lam), n_steps, restart=restart, watch=watch
+    )
+
+
+def accelerated(
+    z: Tensor,
+    move: Callable[[Tensor], Tensor],
+    n_steps: int,
+    *,
+    restart: bool = True,
+    watch: Callable[[Tensor], object] | None = None,
+) -> Tensor:
+    r"""FISTA's loop, for any step: it is taken not from z but from a point ahead, in the direction of the last move.
+
+    Arguments:
+        z: codes to begin with, one a row, shape (n, …).
+        move: one proximal step from codes of this shape.
+        n_steps, restart, watch: as in :func:`fista`.
+    """
+    ahead, t = z, z.new_ones(len(z), *[1] * (z.ndim - 1)) if restart else 1.0
     for _ in range(n_steps):
-        new = prox(descend(ahead, x, D, step), step * lam)
+        new = move(ahead)
         if restart:
-            uphill = ((ahead - new) * (new - z)).sum(1, keepdim=True) > 0
-            t = t.masked_fill(uphill, 1.0)
+            uphill = ((ahead - new) * (new - z)).flatten(1).sum(1) > 0
+            t = t.masked_fill(uphill.reshape(t.shape), 1.0)
         t_next = (1 + (1 + 4 * t**2) ** 0.5) / 2
         ahead = torch.lerp(z, new, 1 + (t - 1) / t_next)
         z, t = new, t_next
