@@ -71,7 +71,7 @@ def _explained(unit: Tensor, numbers: Tensor) -> Tensor:
     y, x = row - y0, column - x0
     u, v = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
     bell = torch.exp(-0.5 * ((u / s.exp()).square() + (v / t.exp()).square()))
-    phase = math.pi * frequency * u
+    phase = math.pi * frequency * u  # waves across the patch, which is 2 wide
     even, odd = bell * phase.cos(), bell * phase.sin()
     even = even / even.norm(dim=2, keepdim=True).clamp(min=1e-12)
     odd = odd - (odd * even).sum(2, keepdim=True) * even

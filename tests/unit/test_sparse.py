@@ -562,10 +562,9 @@ def test_coherence_by_hand():
     mu = sparse.mutual_coherence(spikes_and_waves)
     assert sparse.coherence_bound(spikes_and_waves) == math.ceil((1 + 1 / mu) / 2) - 1
     assert sparse.coherence_bound(torch.eye(5)) == 5
-    third = torch.tensor([[1.0, 1 / 3], [0.0, math.sqrt(8) / 3]])
-    assert (
-        sparse.coherence_bound(third.double()) == 1 or sparse.coherence_bound(third.double()) == 2
-    )
+    for cosine, most in ((0.3, 2), (0.4, 1)):  # (1 + 1/μ)/2 is 2.17 and 1.75
+        pair = torch.tensor([[1.0, cosine], [0.0, math.sqrt(1 - cosine**2)]])
+        assert sparse.coherence_bound(pair) == most
 
 
 def test_coherence_bound_is_kept_by_both_methods():
