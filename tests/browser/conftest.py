@@ -23,6 +23,10 @@ def site_pages():
     return [page for page in found if not page.startswith(("_", "genindex")) and "/_" not in page]
 
 
+# Figures with a slider, as classes.
+MOVING = ("explore", "hopfield-pad", "ising-pad", "latent-pad", "rbm-pad", "sparse-pad")
+
+
 def pages_with(*kinds):
     mark = re.compile(rf'<figure class="(?:{"|".join(kinds)})"')
     return [page for page in site_pages() if mark.search((SITE / page).read_text(encoding="utf-8"))]
@@ -32,12 +36,8 @@ def pytest_generate_tests(metafunc):
     """A test that asks for one of these runs once for each such page of the site."""
     kinds = {
         "opened": site_pages,
-        "moving_page": lambda: pages_with("explore", "latent-pad", "sparse-pad"),
-        "example_page": lambda: [
-            page
-            for kind in ("explore", "latent-pad", "sparse-pad")
-            for page in pages_with(kind)[:1]
-        ],
+        "moving_page": lambda: pages_with(*MOVING),
+        "example_page": lambda: [page for kind in MOVING for page in pages_with(kind)[:1]],
         "quiz_page": lambda: [
             page for page in site_pages() if "MCButton" in (SITE / page).read_text(encoding="utf-8")
         ],

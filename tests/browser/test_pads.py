@@ -1,13 +1,16 @@
 """What a pad paints in the browser is what torch computes."""
 
+import base64
 import re
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from lectool import pads
+from lectool.graphical import Ising, all_spins, onsager_magnetization
 from lectool.nets import mlp
 from lectool.sparse import fista, shrink_positive
 
@@ -17,24 +20,38 @@ READ = """selector => {
   return Array.from(rgba).filter((_, i) => i % 4 === 0);
 }"""
 
+# Marsaglia's xorshift.
+SEEDED = """{
+  let state = 2463534242;
+  Math.random = () => {
+    state ^= state << 13; state ^= state >>> 17; state ^= state << 5;
+    return (state >>> 0) / 2 ** 32;
+  };
+}"""
+
 
 @pytest.fixture
 def painted(browser, monkeypatch):
-    """Shows a pad's HTML in an empty page; returns the page."""
-    pages = []
+    """Shows a pad's HTML in an empty page, with the same random numbers each time; returns the page."""
+    pages, errors = [], []
 
-    def show(make):
+    def show(make, motion="reduce"):
         shown = []
-        monkeypatch.setattr(pads, "display", lambda bundle, raw: shown.append(bundle["text/html"]))
+        monkeypatch.setattr(
+            "lectool.pads.page.display", lambda bundle, raw: shown.append(bundle["text/html"])
+        )
         make()
-        page = browser.new_page()
+        page = browser.new_page(reduced_motion=motion)
         pages.append(page)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.add_init_script(SEEDED)
         page.set_content(shown[0])
         return page
 
     yield show
     for page in pages:
         page.close()
+    assert errors == []
 
 
 def gray(x):
@@ -215,3 +232,450 @@ def test_sparse_pad_fits_a_phone(painted):
     page = painted(lambda: pads.sparse_pad(D, examples=examples, lam=0.2, code=CODE))
     page.set_viewport_size({"width": 360, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+# ------------------------------------------------------------------------------------------- ising pad
+
+
+def sampled(page, n_steps, burn_in=0):
+    """Mean magnetization and energy a spin over so many steps of 32 sweeps, after some that do not count."""
+    page.locator("input[type=range]").nth(2).fill("5")
+    press = "n => { for (let i = 0; i < n; i++) document.querySelector('.pad-step').click(); }"
+    page.evaluate(press, burn_in)
+    page.locator("input[type=range]").nth(1).dispatch_event("input")  # the mean begins anew
+    page.evaluate(press, n_steps)
+    seen = page.locator("figure").evaluate("f => ({...f.dataset})")
+    assert int(seen["sweeps"]) == 32 * n_steps
+    return float(seen["magnetization"]), float(seen["energy"])
+
+
+@pytest.mark.parametrize(("coupling", "field"), [(0.4, 0.1), (0.3, -0.2), (0.25, 0.4)])
+def test_ising_pad_has_the_law_that_enumeration_gives(painted, coupling, field):
+    page = painted(lambda: pads.ising_pad(size=4, coupling=coupling, field=field))
+    model = Ising(4, 4, coupling=coupling, field=field, dtype=torch.float64)
+    s = all_spins(4, 4)
+    p = (-model.energy(s)).softmax(0)
+    m, energy = sampled(page, 1500, burn_in=20)
+    assert abs(m - (p * s.mean((1, 2))).sum()) < 0.03
+    assert abs(energy - (p * model.energy(s)).sum() / 16) < 0.03
+
+
+def test_ising_pad_above_and_below_the_critical_temperature(painted):
+    page = painted(lambda: pads.ising_pad(size=64, coupling=0.5, n_sweeps=10))
+    slider = page.locator("input[type=range]").first
+    exact = page.locator(".pad-numbers span").nth(3)
+    generator = torch.Generator().manual_seed(0)
+    for position in ("60", "18"):
+        slider.fill(position)
+        T = float(page.locator("output").first.text_content().split()[0])
+        page.get_by_text("all up").click()
+        m, energy = sampled(page, 60, burn_in=30)
+        assert abs(m - onsager_magnetization(1 / T)) < 0.02
+        assert abs(float(exact.text_content().strip("±")) - onsager_magnetization(1 / T)) < 6e-4
+        model = Ising(64, 64, coupling=1 / T)
+        s = model.gibbs(torch.ones(16, 64, 64), 100, generator)
+        energies = []
+        for _ in range(40):
+            s = model.gibbs(s, 5, generator)
+            energies.append(model.energy(s).mean() / 64**2)
+        assert abs(energy - sum(energies) / 40) < 0.01
+
+
+def test_ising_pad_follows_its_field(painted):
+    page = painted(lambda: pads.ising_pad(size=64, coupling=0.25, field=0.2))
+    numbers = page.locator(".pad-numbers span")
+    assert numbers.nth(3).text_content() == "–"
+    page.get_by_text("random").click()
+    m, energy = sampled(page, 40, burn_in=5)
+    generator = torch.Generator().manual_seed(0)
+    model = Ising(64, 64, coupling=0.25, field=0.2)
+    s = model.gibbs(torch.ones(64, 64, 64), 50, generator)
+    assert abs(m - s.mean()) < 0.01 and s.mean() > 0.3
+    assert abs(energy - model.energy(s).mean() / 64**2) < 0.01
+
+
+def test_ising_pad_begins_as_its_picture_and_flips_what_is_touched(painted):
+    shown = []
+    page = painted(lambda: shown.append(pads.ising_pad(size=32, coupling=0.5)))
+    assert page.locator(".pad-run").text_content() == "run"  # less motion is asked for
+    before = page.evaluate(READ, ".pad-field")
+    page.wait_for_timeout(200)
+    assert page.evaluate(READ, ".pad-field") == before
+    page.get_by_text("all up").click()
+    assert set(page.evaluate(READ, ".pad-field")) == {242}
+    box = page.locator(".pad-field").bounding_box()
+    page.mouse.click(box["x"] + 0.25 * box["width"], box["y"] + 0.5 * box["height"])
+    seen = torch.tensor(page.evaluate(READ, ".pad-field")).reshape(32, 32) == 16
+    assert seen.sum() == 13 and seen[16, 8] and seen[14, 8] and not seen[13, 8]
+    assert page.locator(".pad-numbers span").nth(1).text_content() == f"{1 - 26 / 1024:.3f}"
+    page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 0.2 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 0.2 * box["height"], steps=6)
+    page.mouse.up()
+    row = torch.tensor(page.evaluate(READ, ".pad-field")).reshape(32, 32)[6] == 16
+    assert row[4:28].all(), "a stroke flips each spin once"
+
+
+def test_ising_pad_by_keyboard(painted):
+    page = painted(lambda: pads.ising_pad(size=16, coupling=0.5))
+    order = [
+        ".pad-run",
+        ".pad-step",
+        ".pad-up",
+        ".pad-random",
+        ".pad-flip",
+        *3 * ["input[type=range]"],
+    ]
+    for selector in order:
+        page.keyboard.press("Tab")
+        assert page.evaluate("s => document.activeElement.matches(s)", selector)
+        if selector == ".pad-run":
+            continue
+        before = page.evaluate(READ, ".pad-field"), page.locator("output").all_text_contents()
+        page.keyboard.press("ArrowRight" if "input" in selector else "Enter")
+        assert before != (
+            page.evaluate(READ, ".pad-field"),
+            page.locator("output").all_text_contents(),
+        )
+    page.wait_for_timeout(500)
+    said = page.locator("[aria-live=polite]").text_content()
+    assert said == page.locator(".pad-field").get_attribute("aria-label")
+    assert said.startswith("Ising field: T = 2.05, b = 0.02, magnetization ")
+
+
+def test_ising_pad_runs_until_it_is_paused(painted):
+    page = painted(lambda: pads.ising_pad(size=16, coupling=0.3), motion="no-preference")
+    sweeps = "document.querySelector('figure').dataset.sweeps > 3"
+    page.wait_for_function(sweeps)
+    page.get_by_text("pause").click()
+    before = page.evaluate(READ, ".pad-field")
+    page.wait_for_timeout(200)
+    assert page.evaluate(READ, ".pad-field") == before
+    page.get_by_text("run", exact=True).click()
+    page.wait_for_function("b => document.querySelector('figure').dataset.sweeps > b", arg=20)
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_ising_pad_fits(painted, width):
+    page = painted(lambda: pads.ising_pad(size=16))
+    page.set_viewport_size({"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+# ---------------------------------------------------------------------------------------- hopfield pad
+
+
+def memories(n_patterns, bias=0.0):
+    """Weights for 12×15 pixels that store random patterns by Hebb's rule, the patterns, and a bias."""
+    torch.manual_seed(0)
+    x = 2.0 * torch.randint(0, 2, (n_patterns, 180)) - 1
+    return (x.T @ x / 180).fill_diagonal_(0), x, bias * torch.randn(180)
+
+
+def state_of(page):
+    return 2.0 * (torch.tensor(page.evaluate(READ, ".pad-field")) > 127).double() - 1
+
+
+def settled(W, b, x, order):
+    """Where the network comes to rest, and the energies on the way, one a flip."""
+    W, b, x = W.double(), b.double(), x.clone()
+    energies, moved = [(-0.5 * x @ W @ x - b @ x).item()], True
+    while moved:
+        moved = False
+        for i in order:
+            pull = W[i] @ x + b[i]
+            if pull * x[i] < -1e-9:  # not 0: sums of 32-bit floats
+                x[i], moved = -x[i], True
+                energies.append((-0.5 * x @ W @ x - b @ x).item())
+    return x, energies
+
+
+DATA = """JSON.parse(document.querySelector('script[type="application/json"]').textContent)"""
+
+
+# The energy after each flip, until there is none.
+STEPS = """() => {
+  const { dataset } = document.querySelector("figure"), seen = [+dataset.energy];
+  while (dataset.state !== "at rest") {
+    document.querySelector(".pad-step").click();
+    seen.push(+dataset.energy);
+  }
+  return seen;
+}"""
+
+
+@pytest.mark.parametrize(
+    ("n_patterns", "bias", "rule"), [(3, 0, 0), (40, 0, 0), (5, 0.3, 0), (8, 0, 1)]
+)
+def test_hopfield_pad_falls_as_torch_does(painted, n_patterns, bias, rule):
+    W, x, b = memories(min(n_patterns, 12), bias)
+    if n_patterns > 12:  # more than it can hold: the rest is not shown
+        more = memories(n_patterns)[1]
+        W = (more.T @ more / 180).fill_diagonal_(0)
+    if rule:
+        W = (torch.linalg.pinv(x) @ x).fill_diagonal_(0)
+        W = (W + W.T) / 2
+    page = painted(lambda: pads.hopfield_pad(W, x, (12, 15), bias=b))
+    data = page.evaluate(DATA)
+    assert data["bits"] == (16 if rule else 8)
+    for damage in (".pad-noise", ".pad-half", ".pad-invert"):
+        page.locator(".pad-pattern").nth(1).click()
+        assert torch.equal(state_of(page), x[1].double())
+        page.locator(damage).click()
+        expected, falls = settled(W, b, state_of(page), data["order"])
+        seen = page.evaluate(STEPS)
+        # The last step finds nothing to flip.
+        assert seen.pop() == seen[-1]
+        assert torch.equal(state_of(page), expected)
+        assert all(b < a for a, b in zip(seen, seen[1:])), "the energy rises"
+        assert len(seen) == len(falls)
+        assert max(abs(a - b) for a, b in zip(seen, falls)) < 0.01 * abs(falls[-1])
+
+
+def test_hopfield_pad_runs_to_a_memory(painted):
+    W, x, _ = memories(4)
+    page = painted(
+        lambda: pads.hopfield_pad(W, x, (12, 15), labels=list("abcd")), motion="no-preference"
+    )
+    numbers, live = page.locator(".pad-numbers span"), page.locator("[aria-live=polite]")
+    for i, name in enumerate("abcd"):
+        page.locator(".pad-pattern").nth(i).click()
+        page.get_by_text("add noise").click()
+        assert int(numbers.nth(5).text_content()) > 15
+        page.locator(".pad-run").click()
+        page.wait_for_function("document.querySelector('figure').dataset.state === 'at rest'")
+        assert page.locator(".pad-run").text_content() == "recall"
+        assert numbers.nth(3).text_content() == name and numbers.nth(5).text_content() == "0"
+        assert torch.equal(state_of(page), x[i].double())
+    page.wait_for_timeout(500)
+    assert live.text_content() == page.locator(".pad-field").get_attribute("aria-label")
+    assert live.text_content().endswith("nearest pattern d, 0 pixels differ, at rest")
+    page.get_by_text("invert").click()
+    assert numbers.nth(3).text_content() == "d, inverted"
+    assert torch.equal(state_of(page), -x[3].double())
+
+
+def test_hopfield_pad_by_hand_and_by_keyboard(painted):
+    W, x, _ = memories(2)
+    page = painted(lambda: pads.hopfield_pad(W, x, (12, 15)))
+    page.locator(".pad-pattern").first.click()
+    box = page.locator(".pad-field").bounding_box()
+    y = box["y"] + 5.5 / 12 * box["height"]
+    page.mouse.move(box["x"] + 2.5 / 15 * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 10.5 / 15 * box["width"], y, steps=5)
+    page.mouse.move(box["x"] + 2.5 / 15 * box["width"], y, steps=5)
+    page.mouse.up()
+    changed = (state_of(page) != x[0].double()).view(12, 15)
+    assert changed.sum() == 9 and changed[5, 2:11].all()
+    page.locator(".pad-pattern").first.focus()
+    order = [
+        ".pad-pattern",
+        ".pad-noise",
+        ".pad-half",
+        ".pad-invert",
+        ".pad-run",
+        ".pad-step",
+        "input",
+    ]
+    for selector in order:
+        page.keyboard.press("Tab")
+        assert page.evaluate("s => document.activeElement.matches(s)", selector)
+        before = state_of(page)
+        if selector == "input":
+            page.keyboard.press("End")
+            assert page.locator("output").text_content() == "50%"
+        elif selector != ".pad-step":
+            page.keyboard.press("Enter")
+            if selector == ".pad-run":
+                page.wait_for_function(
+                    "document.querySelector('figure').dataset.state === 'at rest'"
+                )
+            assert not torch.equal(state_of(page), before)
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_hopfield_pad_fits(painted, width):
+    W, x, _ = memories(12)
+    page = painted(lambda: pads.hopfield_pad(W, x, (12, 15)))
+    page.set_viewport_size({"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+# --------------------------------------------------------------------------------------------- rbm pad
+
+
+def machine(k, d, scale):
+    torch.manual_seed(0)
+    return scale * torch.randn(k, d), torch.randn(k), torch.randn(d) - 0.5
+
+
+def test_rbm_pad_has_the_conditionals_of_torch(painted):
+    W, b, c = machine(128, 784, 0.1)
+    page = painted(lambda: pads.rbm_pad(W, b, c, (28, 28), n_chains=4, n_steps=5))
+    assert page.evaluate(DATA)["bits"] == 16
+    for v, h in zip(torch.rand(3, 784).round(), torch.rand(3, 128).round()):
+        ask = "([what, x]) => [...document.querySelector('figure').rbm[what](x)]"
+        hidden = torch.tensor(page.evaluate(ask, ["hidden", v.tolist()]))
+        visible = torch.tensor(page.evaluate(ask, ["visible", h.tolist()]))
+        assert (hidden - (W @ v + b).sigmoid()).abs().max() < 2e-3
+        assert (visible - (W.T @ h + c).sigmoid()).abs().max() < 2e-3
+
+
+def test_rbm_pad_begins_as_its_picture(painted):
+    W, b, c = machine(20, 30, 0.5)
+    page = painted(lambda: pads.rbm_pad(W, b, c, (5, 6), start=torch.rand(3, 30).round()))
+    picture = page.evaluate(READ, ".pad-particles")
+    packed = np.frombuffer(base64.b64decode(page.evaluate(DATA)["hidden"]), np.uint8)
+    h = torch.from_numpy(np.unpackbits(packed, count=60)).view(3, 20).float()
+    means = (h @ W + c).sigmoid()
+    tiles = torch.tensor(picture).view(11, 13)
+    for i, mean in enumerate(means):
+        row, column = 6 * (i // 2), 7 * (i % 2)
+        seen = tiles[row : row + 5, column : column + 6].flatten()
+        assert (seen - gray(mean)).abs().max() <= 0.6
+    assert (torch.tensor(page.evaluate(READ, ".pad-field")) - gray(means[0])).abs().max() <= 0.6
+
+
+# The mean of p(v = 1 | h) over steps and particles.
+DREAM = """n => {
+  const { rbm } = document.querySelector("figure"), button = document.querySelector(".pad-step");
+  const sum = new Float64Array(rbm.means()[0].length);
+  for (let step = 0; step < n; step++) {
+    button.click();
+    rbm.means().forEach(p => p.forEach((v, i) => { sum[i] += v; }));
+  }
+  return [...sum].map(v => v / n / rbm.means().length);
+}"""
+
+
+def test_rbm_pad_has_the_law_that_enumeration_gives(painted):
+    W, b, c = machine(4, 6, 1.0)
+    page = painted(lambda: pads.rbm_pad(W, b, c, (2, 3), n_chains=16))
+    v = ((torch.arange(64)[:, None] >> torch.arange(6)) % 2).float()
+    log_p = v @ c + torch.nn.functional.softplus(v @ W.T + b).sum(1)
+
+    def means(allowed):
+        return log_p[allowed].softmax(0) @ v[allowed]
+
+    everything = torch.ones(64, dtype=torch.bool)
+    assert (torch.tensor(page.evaluate(DREAM, 1500)) - means(everything)).abs().max() < 0.02
+    # The first pixel held off, the last one on.
+    box = page.locator(".pad-field").bounding_box()
+    for pen, right, down in (("hold off (blue)", 1 / 6, 1 / 4), ("hold on (orange)", 5 / 6, 3 / 4)):
+        page.get_by_text(pen).click()
+        page.mouse.click(box["x"] + right * box["width"], box["y"] + down * box["height"])
+    assert page.locator(".pad-numbers span").nth(3).text_content() == "2 of 6"
+    free = slice(1, 5)
+    seen = torch.tensor(page.evaluate(DREAM, 1500))[free]
+    expected = means((v[:, 0] == 0) & (v[:, 5] == 1))[free]
+    assert (seen - expected).abs().max() < 0.02
+    assert (expected - means(everything)[free]).abs().max() > 0.1
+    page.get_by_text("set all free").click()
+    assert (torch.tensor(page.evaluate(DREAM, 1500)) - means(everything)).abs().max() < 0.02
+
+
+def colors(page):
+    """Which pixels of the first particle are held: 1 on, 0 off, −1 free."""
+    rgba = page.evaluate(READ.replace(".filter((_, i) => i % 4 === 0)", ""), ".pad-field")
+    rgb = torch.tensor(rgba).view(-1, 4)[:, :3]
+    held = torch.full((len(rgb),), -1)
+    held[(rgb == torch.tensor([230, 159, 0])).all(1)] = 1
+    held[(rgb == torch.tensor([0, 80, 127])).all(1)] = 0
+    return held
+
+
+def test_rbm_pad_holds_what_is_drawn(painted):
+    W, b, c = machine(16, 400, 0.2)
+    page = painted(lambda: pads.rbm_pad(W, b, c, (20, 20), n_chains=2))
+    box = page.locator(".pad-field").bounding_box()
+
+    def stroke(row):
+        y = box["y"] + (row + 0.5) / 20 * box["height"]
+        page.mouse.move(box["x"] + 0.2 * box["width"], y)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 0.8 * box["width"], y, steps=4)
+        page.mouse.up()
+
+    stroke(5)
+    held = colors(page).view(20, 20)
+    assert (held[5, 4:16] == 1).all() and (held[:4] == -1).all() and (held[7:] == -1).all()
+    page.get_by_text("hold off (blue)").click()
+    stroke(12)
+    assert (colors(page).view(20, 20)[12, 4:16] == 0).all()
+    page.locator(".pad-step").click()
+    tile = torch.tensor(page.evaluate(READ, ".pad-particles")).view(20, 41)
+    for left in (0, 21):  # all particles are held
+        assert (tile[5, left + 4 : left + 16] == 255).all()
+        assert (tile[12, left + 4 : left + 16] == 0).all()
+    page.get_by_text("set free", exact=True).click()
+    stroke(5)
+    assert (colors(page).view(20, 20)[5, 4:16] == -1).all()
+    page.get_by_text("set all free").click()
+    assert (colors(page) == -1).all()
+
+
+def test_rbm_pad_by_keyboard(painted):
+    W, b, c = machine(16, 64, 0.5)
+    page = painted(lambda: pads.rbm_pad(W, b, c, (8, 8)))
+    assert page.locator(".pad-run").text_content() == "run"  # less motion is asked for
+    order = [
+        ".pad-run",
+        ".pad-step",
+        ".pad-noise",
+        ".pad-half",
+        ".pad-release",
+        *3 * [".pad-tools *"],
+        "input",
+    ]
+    seen = []
+    for selector in order:
+        page.keyboard.press("Tab")
+        assert page.evaluate("s => document.activeElement.matches(s)", selector)
+        if selector == "input":
+            page.keyboard.press("End")
+            assert page.locator("output").text_content() == "60"
+        elif selector != ".pad-run":
+            page.keyboard.press("Enter")
+            seen.append((page.evaluate(READ, ".pad-particles"), (colors(page) >= 0).sum().item()))
+    assert len({str(picture) for picture, _ in seen[:3]}) == 3
+    assert [n for _, n in seen] == [0, 0, 32, 0, 0, 0, 0]
+    pressed = page.locator("[aria-pressed]").evaluate_all("all => all.map(b => b.ariaPressed)")
+    assert pressed == ["false", "false", "true"]
+    page.wait_for_timeout(500)
+    said = page.locator("[aria-live=polite]").text_content()
+    assert said == page.locator(".pad-particles").get_attribute("aria-label")
+    assert said.endswith(": all pixels free, 0 of 64 pixels held")
+
+
+def test_rbm_pad_runs_as_fast_as_its_slider_says(painted):
+    W, b, c = machine(8, 16, 0.5)
+    page = painted(lambda: pads.rbm_pad(W, b, c, (4, 4)), motion="no-preference")
+    page.locator("input").press("Home")
+    steps = "Number(document.querySelector('figure').dataset.steps)"
+    first = page.evaluate(steps)
+    page.wait_for_timeout(1500)
+    assert page.evaluate(steps) - first <= 2
+    page.locator("input").press("End")
+    page.wait_for_function(f"first => {steps} > first + 10", arg=first)
+    page.get_by_text("pause").click()
+    first = page.evaluate(steps)
+    page.wait_for_timeout(200)
+    assert page.evaluate(steps) == first
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_rbm_pad_fits(painted, width):
+    W, b, c = machine(8, 784, 0.1)
+    page = painted(lambda: pads.rbm_pad(W, b, c, (28, 28), n_chains=16))
+    page.set_viewport_size({"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_hopfield_pad_leaves_units_at_which_nothing_pulls(painted):
+    _, x, _ = memories(1)
+    page = painted(lambda: pads.hopfield_pad(torch.zeros(180, 180), x, (12, 15)))
+    before = state_of(page)
+    page.locator(".pad-step").click()
+    assert torch.equal(state_of(page), before)
+    assert page.locator("figure").get_attribute("data-state") == "at rest"

@@ -19,6 +19,8 @@ SLIDER = """input => {
             printed: text ? text.textContent : ""};
 }"""
 CANVASES = """figure => [...figure.querySelectorAll("canvas")].map(canvas => canvas.toDataURL())"""
+# All that have a slider.
+FIGURES = "figure:is(.explore, .hopfield-pad, .ising-pad, .latent-pad, .rbm-pad, .sparse-pad)"
 SHOWN = """figure => [...figure.querySelectorAll("output, .pad-readout")].map(output => output.textContent)"""
 
 
@@ -234,6 +236,41 @@ def test_drawings_are_reconstructed(opened):
         assert all(a != b for a, b in zip(drawn, canvases(pad)[:3], strict=True))
 
 
+def test_fields_are_sampled_until_they_are_paused(opened):
+    for kind in ("ising-pad", "rbm-pad"):
+        for pad in figures(opened, kind):
+            pad.scroll_into_view_if_needed()
+            run, before = pad.locator(".pad-run"), canvases(pad)
+            opened.page.wait_for_timeout(500)
+            assert run.text_content() == "pause" and canvases(pad) != before
+            run.press("Enter")
+            before, shown = canvases(pad), readout(pad)
+            opened.page.wait_for_timeout(300)
+            assert canvases(pad) == before
+            pad.locator(".pad-step").press("Enter")
+            assert canvases(pad) != before and readout(pad) != shown
+            before = canvases(pad)
+            x, y, width = middle_of(pad.locator(".pad-field"))
+            opened.page.mouse.click(x + 0.5 * width, y)
+            assert canvases(pad) != before, "a touch changes nothing"
+
+
+def test_a_memory_is_recalled(opened):
+    for pad in figures(opened, "hopfield-pad"):
+        pad.locator(".pad-pattern").first.press("Enter")
+        whole = canvases(pad)[0]
+        pad.locator(".pad-half").press("Enter")
+        damaged = canvases(pad)[0]
+        assert damaged != whole
+        pad.locator(".pad-run").press("Enter")
+        pad.locator(".pad-run", has_text="recall").wait_for()
+        assert pad.get_attribute("data-state") == "at rest" and canvases(pad)[0] != damaged
+        before = canvases(pad)[0]
+        x, y, width = middle_of(pad.locator(".pad-field"))
+        opened.page.mouse.click(x + 0.5 * width, y)
+        assert canvases(pad)[0] != before
+
+
 def test_all_that_was_said_was_no_error(opened):
     """After everything that the tests above did to the page."""
     assert opened.errors == [] and opened.outside == []
@@ -244,19 +281,18 @@ def test_all_that_was_said_was_no_error(opened):
 
 def test_figures_move_from_a_file(open_page, site, moving_page):
     opened = open_page(moving_page, base=site.as_uri())
-    for kind in ("explore", "latent-pad", "sparse-pad"):
-        for figure in figures(opened, kind):
-            slider = figure.locator("input[type=range]").first
-            slider.press("Home")
-            before = pictures(figure)
-            slider.press("End")
-            assert pictures(figure) != before
+    for figure in opened.page.locator(FIGURES).all():
+        slider = figure.locator("input[type=range]").first
+        slider.press("Home")
+        before = pictures(figure), readout(figure)
+        slider.press("End")
+        assert (pictures(figure), readout(figure)) != before
     assert opened.errors == [] and opened.outside == []
 
 
 def test_figures_without_javascript(open_page, moving_page):
     page = open_page(moving_page, java_script_enabled=False).page
-    for figure in page.locator("figure.explore, figure.latent-pad, figure.sparse-pad").all():
+    for figure in page.locator(FIGURES).all():
         words = figure.locator("noscript, .pad-still")
         assert words.is_visible() and "JavaScript" in words.inner_text()
         box = figure.locator("img").first.bounding_box()
@@ -266,7 +302,7 @@ def test_figures_without_javascript(open_page, moving_page):
 def test_figures_answer_to_touch(open_page, example_page):
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
     opened = open_page(example_page, **phone)
-    for figure in opened.page.locator("figure.explore, figure.latent-pad, figure.sparse-pad").all():
+    for figure in opened.page.locator(FIGURES).all():
         slider = figure.locator("input[type=range]").first
         x, y, width = middle_of(slider)
         opened.page.touchscreen.tap(x + 0.03 * width, y)

@@ -182,7 +182,7 @@ def test_a_pad_that_is_not_trusted_shows_its_picture_and_says_what_to_do(
     folder, open_notebook, monkeypatch
 ):
     bundles = []
-    monkeypatch.setattr(pads, "display", lambda bundle, raw: bundles.append(bundle))
+    monkeypatch.setattr("lectool.pads.page.display", lambda bundle, raw: bundles.append(bundle))
     decoder = torch.nn.Sequential(torch.nn.Linear(2, 64))
     pads.latent_pad(decoder, (8, 8), bounds=[(-1, 1), (-1, 1)], alt="A made-up picture")
     cell = new_code_cell("pad()", outputs=[new_output("display_data", bundles[0])])

@@ -14,16 +14,17 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lectool import pads
+from lectool import pads, random
+from lectool.graphical import Ising
 from lectool.nets import mlp
-from lectool.pads import latent_pad, sketch_pad, sparse_pad
+from lectool.pads import hopfield_pad, ising_pad, latent_pad, rbm_pad, sketch_pad, sparse_pad
 from lectool.sparse import fista, shrink_positive
 
 
 @pytest.fixture(autouse=True)
 def shown(monkeypatch) -> list[dict]:
     bundles: list[dict] = []
-    monkeypatch.setattr(pads, "display", lambda bundle, raw: bundles.append(bundle))
+    monkeypatch.setattr("lectool.pads.page.display", lambda bundle, raw: bundles.append(bundle))
     torch.manual_seed(0)
     return bundles
 
@@ -34,7 +35,7 @@ def data_of(bundle: dict) -> dict:
     )
 
 
-# As in web/pads.js.
+# As in web/pads-network.js.
 ACTIVATIONS = {
     "identity": lambda a: a,
     "relu": lambda a: np.where(a > 0, a, 0),
@@ -280,8 +281,9 @@ def test_codes_of_any_scale_have_a_plane(shown, scale):
     assert data["bounds"][0] == pytest.approx([-0.05 * scale, 1.05 * scale], abs=0.05 * scale)
 
 
-def first_picture(bundle: dict) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))))[::8, ::8] / 255
+def first_picture(bundle: dict, scale: int = 8) -> np.ndarray:
+    picture = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
+    return np.asarray(picture)[::scale, ::scale] / 255
 
 
 def test_the_other_coordinates_stay_at_the_base(shown):
@@ -581,4 +583,360 @@ def test_sparse_pads_that_make_no_sense(shown, change, words):
     usual = {"D": strokes(5), "examples": torch.rand(1, 784), "lam": 0.1, "code": CODE}
     with pytest.raises(ValueError, match=words):
         sparse_pad(**{**usual, **change})
+    assert not shown
+
+
+# ------------------------------------------------------------------------------------------- ising pad
+
+
+def spins_of(data: dict, name: str = "spins") -> np.ndarray:
+    packed = np.frombuffer(base64.b64decode(data[name]), np.uint8)
+    return 2.0 * np.unpackbits(packed, count=data["size"] ** 2) - 1
+
+
+def test_an_ising_pad_begins_with_a_sample_of_the_model(shown):
+    source = random.generator(3)
+    ising_pad(size=128, coupling=0.5, field=-0.1, n_sweeps=100, generator=source)
+    data = data_of(shown[0])
+    x = torch.from_numpy(spins_of(data)).view(1, 128, 128)
+    up = (first_picture(shown[0], scale=4) * 255).round()[..., 0] == 242
+    assert ((x[0] > 0).numpy() == up).all()
+    model = Ising(128, 128, coupling=0.5, field=-0.1, dtype=torch.float64)
+    later = model.gibbs(x.repeat(8, 1, 1), 30, source)
+    assert x.mean().item() == pytest.approx(later.mean().item(), abs=0.02)
+    assert x.mean() < -0.9
+    energies = [model.energy(t).mean().item() / 128**2 for t in (x, later)]
+    assert energies[0] == pytest.approx(energies[1], abs=0.02)
+    assert shown[0]["text/plain"] == f"Ising field: T = 2, b = -0.1, magnetization {x.mean():.2f}"
+
+
+@pytest.mark.parametrize(
+    ("coupling", "field"), [(0.44, 0.0), (1.0, -0.4), (0.25, 0.013), (0.5, 0.001)]
+)
+def test_the_sliders_of_an_ising_pad_begin_where_it_begins(shown, coupling, field):
+    ising_pad(size=4, coupling=coupling, field=field)
+    data, sliders = data_of(shown[0]), Tags(shown[0]["text/html"]).all("input")
+    assert data["couplings"][int(sliders[0]["value"])] == coupling
+    assert data["fields"][int(sliders[1]["value"])] == field and 0.0 in data["fields"]
+    for name in ("names", "fieldNames"):
+        assert len(set(data[name])) == len(data[name])
+    assert sliders[0]["aria-valuetext"] == f"{1 / coupling:.3g} (J = {coupling:.3g})"
+    temperatures = 1 / np.array(data["couplings"])
+    assert (np.diff(temperatures) > 0).all() and (np.diff(data["fields"]) > 0).all()
+    assert temperatures[0] == pytest.approx(1) and temperatures[-1] == pytest.approx(4)
+    sinh = np.sinh(2 / temperatures)
+    exact = np.where(sinh > 1, np.clip(1 - sinh**-4.0, 0, 1) ** 0.125, 0)
+    np.testing.assert_allclose(data["exact"], exact, atol=1e-6)
+
+
+def test_the_structure_of_an_ising_pad(shown):
+    ising_pad(size=16, alt='an "alt"', caption="a < b")
+    found = structure(shown[0], "ising-pad", n_canvases=2, n_buttons=5, n_sliders=3)
+    assert found.all("img")[0]["alt"].startswith('an "alt": T = 2.27, b = 0, magnetization ')
+
+
+def structure(bundle: dict, kind: str, n_canvases: int, n_buttons: int, n_sliders: int) -> Tags:
+    """What is so of every pad that moves by itself."""
+    text = bundle["text/html"]
+    found = Tags(text)
+    assert [a["class"] for a in found.all("figure")] == [kind]
+    assert len(found.all("canvas")) == n_canvases
+    seen = [a for a in found.all("canvas") if a.get("aria-hidden") != "true"]
+    assert all(a["role"] == "img" and a["aria-label"] for a in seen)
+    controls = [*found.all("button"), *found.all("input")]
+    assert [a["data-lm-suppress-shortcuts"] for a in controls] == ["true"] * (n_buttons + n_sliders)
+    assert (
+        len(found.all("input")) == len(found.all("label")) == len(found.all("output")) == n_sliders
+    )
+    assert all(a["type"] == "range" and a["aria-valuetext"] for a in found.all("input"))
+    assert all(a["type"] == "button" for a in found.all("button"))
+    (live,) = [a for a in found.all("div") if a.get("class") == "pad-live"]
+    assert live["hidden"] == "hidden" and "a &lt; b" in text
+    assert [a.get("class") for a in found.all("div")].count("pad-still") == 1
+    assert [a.get("aria-live") for a in found.all("p")].count("polite") == 1
+    assert not re.search(r"https?:", text) and all("src" not in a for a in found.all("script"))
+    assert all("id" not in attrs for _, attrs in found.tags)
+    assert set(bundle) == {"text/html", "image/png", "text/plain"}
+    return found
+
+
+def test_ising_pads_are_the_same_twice_and_small(shown):
+    for _ in range(2):
+        ising_pad(generator=random.generator(0))
+    assert shown[0] == shown[1] and len(shown[0]["text/html"]) < 40_000
+    ising_pad(generator=random.generator(1))
+    assert data_of(shown[2])["spins"] != data_of(shown[0])["spins"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"size": 5}, "size is 5; expected an even number"),
+        ({"size": 2}, "size is 2"),
+        ({"size": 258}, "size is 258"),
+        ({"coupling": 0.2}, "coupling is 0.2"),
+        ({"coupling": -0.5}, "coupling is -0.5"),
+        ({"coupling": math.nan}, "coupling is nan"),
+        ({"field": 0.5}, "field is 0.5"),
+        ({"field": math.inf}, "field is inf"),
+        ({"n_sweeps": -1}, "n_sweeps is -1"),
+    ],
+)
+def test_ising_pads_that_make_no_sense(shown, change, words):
+    with pytest.raises(ValueError, match=words):
+        ising_pad(**change)
+    assert not shown
+
+
+# ---------------------------------------------------------------------------------------- hopfield pad
+
+
+def memories(n: int, n_patterns: int, rule: str = "hebb") -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights that store random patterns, and the patterns."""
+    x = 2.0 * torch.randint(0, 2, (n_patterns, n)) - 1
+    W = x.T @ x / n if rule == "hebb" else torch.linalg.pinv(x) @ x
+    return ((W + W.T) / 2).fill_diagonal_(0), x
+
+
+def weights_of(data: dict) -> np.ndarray:
+    """The page's weights, from the page."""
+    kind = {8: "i1", 16: "<f2", 32: "<f4"}[data["bits"]]
+    W = np.zeros((data["n"], data["n"]))
+    W[np.triu_indices(data["n"], 1)] = np.frombuffer(base64.b64decode(data["weights"]), kind)
+    return data["scale"] * (W + W.T)
+
+
+@pytest.mark.parametrize("n_patterns", [1, 2, 3, 4, 7, 12])
+def test_hebbs_weights_travel_as_whole_numbers(shown, n_patterns):
+    W, x = memories(100, n_patterns)
+    hopfield_pad(W, x, (10, 10))
+    data = data_of(shown[0])
+    assert data["bits"] == 8
+    np.testing.assert_allclose(weights_of(data), W.numpy(), atol=1e-8)
+
+
+def test_other_weights_travel_as_half_precision_where_that_is_enough(shown):
+    W, x = memories(100, 10, "projection")
+    loud = torch.zeros(100, 100)
+    loud[0, 1] = loud[1, 0] = 1.0
+    loud[2, 3:] = loud[3:, 2] = 1e-9 * (
+        1 + torch.rand(97)
+    )  # nothing beside the largest, yet all that pulls at unit 2
+    for weights, size, precision in ((W, 16, 2**-11), (loud, 32, 2**-24)):
+        hopfield_pad(weights, x, (5, 20))
+        data = data_of(shown[-1])
+        assert data["bits"] == size
+        np.testing.assert_allclose(weights_of(data), weights, rtol=precision, atol=1e-7)
+    assert len(shown[0]["text/html"]) < 45_000
+
+
+def test_the_largest_hopfield_pad_stays_small(shown):
+    W, x = memories(784, 5, "projection")
+    hopfield_pad(W, x, (28, 28))
+    assert len(shown[0]["text/html"]) < 900_000
+
+
+def test_the_first_picture_of_a_hopfield_pad_is_what_it_recalls(shown):
+    W, x = memories(400, 9)
+    b = 0.1 * torch.randn(400)
+    hopfield_pad(W, x, (20, 20), bias=b, labels=list("abcdefghi"))
+    data = data_of(shown[0])
+    assert sorted(data["order"]) == list(range(400)) and data["order"] != sorted(data["order"])
+    bits = [
+        np.frombuffer(base64.b64decode(text), np.uint8)
+        for text in (*data["patterns"], data["start"])
+    ]
+    states = torch.tensor(np.array([2.0 * np.unpackbits(part, count=400) - 1 for part in bits]))
+    assert torch.equal(states[:9], x.double()) and (states[9] != states[0]).sum() == 80
+    s, before = states[9].clone(), None
+    while before is None or not torch.equal(s, before):
+        before = s.clone()
+        for i in data["order"]:
+            pull = W[i].double() @ s + b[i]
+            s[i] = pull.sign() if pull.abs() > 1e-12 else s[i]
+    png = first_picture(shown[0])
+    assert png.shape == (22, 66)
+    for k, tile in enumerate((x[0], states[9], s)):
+        seen = png[1:21, 22 * k + 1 : 22 * k + 21]
+        assert (seen == (tile.view(20, 20).numpy() + 1) / 2).all()
+    assert shown[0]["text/plain"] == (
+        "State of the Hopfield network: pattern a, the same with 80 of 400 pixels flipped, "
+        f"and what is recalled, of which {(s != x[0]).sum()} pixels differ from the pattern"
+    )
+
+
+def test_the_structure_of_a_hopfield_pad(shown):
+    W, x = memories(20, 2)
+    hopfield_pad(W, x, (4, 5), alt='an "alt"', caption="a < b", labels=["<b>", "</script>"])
+    found = structure(shown[0], "hopfield-pad", n_canvases=4, n_buttons=7, n_sliders=1)
+    assert found.all("img")[0]["alt"].startswith('an "alt": pattern <b>, the same with 4 of 20')
+    assert not found.all("b") and data_of(shown[0])["labels"] == ["<b>", "</script>"]
+
+
+def test_a_hopfield_pad_leaves_everything_as_it_is_and_is_the_same_twice(shown):
+    W, x = memories(64, 3)
+    before, state = (W.clone(), x.clone()), torch.get_rng_state()
+    for _ in range(2):
+        hopfield_pad(W, x, (8, 8))
+    assert shown[0] == shown[1] and torch.equal(state, torch.get_rng_state())
+    assert torch.equal(W, before[0]) and torch.equal(x, before[1])
+
+
+def test_a_network_without_weights_stays_as_it_is(shown):
+    hopfield_pad(torch.zeros(10, 10), torch.ones(1, 10), (2, 5))
+    assert "of which 2 pixels differ" in shown[0]["text/plain"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"W": torch.zeros(6, 5)}, r"W has shape \(6, 5\)"),
+        ({"W": torch.ones(6, 6)}, "the diagonal of W holds numbers up to 1; expected 0"),
+        ({"W": torch.ones(6, 6).triu(1)}, "W and its transpose differ by up to 1"),
+        ({"W": torch.full((6, 6), math.nan)}, "W holds 36 values that are NaN"),
+        ({"W": torch.zeros(6, 6).long()}, "W is torch.int64"),
+        ({"W": torch.zeros(1, 1)}, "number of units is 1"),
+        ({"W": torch.zeros(800, 800)}, "number of units is 800"),
+        ({"patterns": torch.zeros(2, 6)}, "patterns hold other numbers than −1 and 1"),
+        ({"patterns": torch.ones(2, 5)}, r"patterns has shape \(2, 5\)"),
+        ({"patterns": torch.ones(13, 6)}, "number of patterns is 13"),
+        ({"patterns": torch.ones(0, 6)}, "patterns is empty"),
+        ({"shape": (2, 2)}, r"shape is \(2, 2\); expected rows and columns of 6 pixels"),
+        ({"shape": (-2, -3)}, "shape is"),
+        ({"bias": torch.zeros(5)}, r"bias has shape \(5,\)"),
+        ({"bias": torch.full((6,), math.inf)}, "bias holds 6 values"),
+        ({"labels": ["a"]}, "patterns has 2, labels has 1"),
+    ],
+)
+def test_hopfield_pads_that_make_no_sense(shown, change, words):
+    usual = {"W": torch.zeros(6, 6), "patterns": torch.ones(2, 6), "shape": (2, 3)}
+    with pytest.raises(ValueError, match=words):
+        hopfield_pad(**{**usual, **change})
+    assert not shown
+
+
+# --------------------------------------------------------------------------------------------- rbm pad
+
+
+def machine(k: int, d: int, scale: float = 0.3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return scale * torch.randn(k, d), torch.randn(k), torch.randn(d) - 1
+
+
+def sigmoid(a: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.clip(a, -700, 700)))
+
+
+def machine_of(data: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The page's weights and biases, from the page."""
+    kind = {16: "<f2", 32: "<f4"}[data["bits"]]
+    whole = np.frombuffer(base64.b64decode(data["weights"]), kind).astype(np.float64)
+    k, d = data["k"], data["shape"][0] * data["shape"][1]
+    assert len(whole) == k * d + k + d
+    return whole[: k * d].reshape(k, d), whole[k * d : k * d + k], whole[k * d + k :]
+
+
+def units_of(data: dict) -> np.ndarray:
+    packed = np.frombuffer(base64.b64decode(data["hidden"]), np.uint8)
+    return np.unpackbits(packed, count=data["n"] * data["k"]).reshape(data["n"], data["k"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_rbm_pad_has_the_conditionals_of_torch(shown, dtype):
+    W, b, c = (t.to(dtype) for t in machine(128, 784, 0.1))
+    rbm_pad(W, b, c, (28, 28), n_steps=3)
+    data = data_of(shown[0])
+    Wp, bp, cp = machine_of(data)
+    v, h = (torch.rand(20, n).round().to(dtype) for n in (784, 128))
+    hidden, visible = (v @ W.T + b).sigmoid(), (h @ W + c).sigmoid()
+    assert data["bits"] == 16 and len(shown[0]["text/html"]) < 310_000
+    assert np.abs(sigmoid(v.numpy() @ Wp.T + bp) - hidden.numpy()).max() < 2e-3
+    assert np.abs(sigmoid(h.numpy() @ Wp + cp) - visible.numpy()).max() < 2e-3
+
+
+@pytest.mark.parametrize("scale", [300.0, 1e5])
+def test_weights_of_an_rbm_that_half_precision_cannot_hold_travel_as_they_are(shown, scale):
+    W, b, c = machine(20, 64, 1.0)
+    W, b = scale * W, -scale * W.sum(1) / 2  # pulls that all but cancel
+    v = torch.rand(5, 64).round()
+    rbm_pad(W, b, c, (8, 8), start=v)
+    data = data_of(shown[0])
+    assert data["bits"] == 32
+    Wp, bp, _ = machine_of(data)
+    assert np.abs(sigmoid(v.numpy() @ Wp.T + bp) - (v @ W.T + b).sigmoid().numpy()).max() < 0.02
+
+
+def test_the_first_picture_of_an_rbm_pad_shows_its_particles(shown):
+    W, b, c = machine(12, 20)
+    rbm_pad(W, b, c, (4, 5), n_chains=5)
+    data, png = data_of(shown[0]), first_picture(shown[0], scale=4)
+    assert data["n"] == 5 and png.shape == (2 * 5 - 1, 3 * 6 - 1)
+    means = sigmoid(units_of(data) @ W.double().numpy() + c.double().numpy())
+    for i, image in enumerate(means):
+        top, left = i // 3 * 5, i % 3 * 6
+        seen = png[top : top + 4, left : left + 5]
+        assert np.abs(seen - image.reshape(4, 5)).max() <= 0.51 / 255
+
+
+def test_particles_follow_the_law_of_the_machine(shown):
+    W, b, c = machine(3, 6, 1.0)
+    v = ((torch.arange(64)[:, None] >> torch.arange(6)) % 2).float()
+    free = -(v @ c) - torch.nn.functional.softplus(v @ W.T + b).sum(1)
+    expected = ((-free).softmax(0)[:, None] * (v @ W.T + b).sigmoid()).sum(0)
+    for _ in range(60):
+        rbm_pad(W, b, c, (2, 3), n_chains=16, n_steps=30)
+    seen = np.concatenate([units_of(data_of(bundle)) for bundle in shown]).mean(0)
+    assert np.abs(seen - expected.numpy()).max() < 0.06  # four standard deviations of 960 particles
+
+
+def test_an_rbm_pad_that_starts_somewhere(shown):
+    W, b, c = machine(6, 4, 100.0)
+    start = torch.tensor([[0.0, 1, 0, 1], [1, 1, 0, 0], [1, 1, 1, 0]])
+    rbm_pad(W, b, c, (2, 2), start=start)
+    data = data_of(shown[0])
+    assert data["n"] == 3 and (units_of(data) == (start @ W.T + b > 0).numpy()).all()
+
+
+def test_the_structure_of_an_rbm_pad(shown):
+    rbm_pad(*machine(3, 6), (2, 3), alt='an "alt"', caption="a < b")
+    found = structure(shown[0], "rbm-pad", n_canvases=2, n_buttons=8, n_sliders=1)
+    assert found.all("img")[0]["alt"] == 'an "alt"'
+    pressed = [a["aria-pressed"] for a in found.all("button") if "aria-pressed" in a]
+    assert pressed == ["true", "false", "false"]
+
+
+def test_rbm_pads_are_the_same_twice(shown):
+    parts = machine(5, 6)
+    before = [t.clone() for t in parts]
+    for _ in range(2):
+        rbm_pad(*parts, (2, 3), generator=random.generator(0))
+    assert shown[0] == shown[1] and all(torch.equal(s, t) for s, t in zip(before, parts))
+    rbm_pad(*(torch.nn.Parameter(t) for t in parts), (2, 3), generator=random.generator(1))
+    assert data_of(shown[2])["weights"] == data_of(shown[0])["weights"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"W": torch.zeros(6)}, r"W has shape \(6,\); expected 2 axes"),
+        ({"W": torch.full((3, 6), math.nan)}, "W holds 18 values that are NaN"),
+        ({"W": torch.zeros(3, 6).half()}, "W is torch.float16"),
+        ({"W": torch.zeros(1000, 600)}, "number of weights is 600000"),
+        ({"b": torch.zeros(6)}, r"b has shape \(6,\); expected \(3,\)"),
+        ({"c": torch.zeros(3)}, r"c has shape \(3,\); expected \(6,\)"),
+        ({"c": torch.zeros(6).double()}, "c is torch.float64, the model torch.float32"),
+        ({"b": torch.full((3,), math.inf)}, "b holds 3 values"),
+        ({"shape": (2, 2)}, r"shape is \(2, 2\); expected rows and columns of 6 pixels"),
+        ({"shape": (6,)}, "shape is"),
+        ({"start": torch.full((2, 6), 1.5)}, "start lies in"),
+        ({"start": torch.rand(2, 5)}, "start has shape"),
+        ({"start": torch.rand(17, 6)}, "n_chains is 17"),
+        ({"n_chains": 0}, "n_chains is 0"),
+        ({"n_chains": 17}, "n_chains is 17"),
+        ({"n_steps": -1}, "n_steps is -1"),
+    ],
+)
+def test_rbm_pads_that_make_no_sense(shown, change, words):
+    usual = {"W": torch.zeros(3, 6), "b": torch.zeros(3), "c": torch.zeros(6), "shape": (2, 3)}
+    with pytest.raises(ValueError, match=words):
+        rbm_pad(**{**usual, **change})
     assert not shown
