@@ -96,6 +96,28 @@ class FactorGraph:
         table = self._heard(f, None, inbox)
         return Joint(self.factors[f][0], table.flatten().softmax(0).view(table.shape))
 
+    def schedule(self) -> list[tuple]:
+        r"""Every message as (sender, receiver), in an order in which all that it needs has come before it.
+
+        From the leaves of each tree to its root, and then back; factors are their numbers 0, 1, …
+
+        Raises:
+            ValueError: if the graph has a loop.
+        """
+        links = [link for link in self._links() if link[0] is not None]
+        return [(leaf, root) for root, leaf in reversed(links)] + links
+
+    def messages(self, evidence: Mapping[str, int] | None = None) -> dict[tuple, Tensor]:
+        r"""The messages of sum–product, (sender, receiver) → its logarithm for each state of the variable at that link.
+
+        They come in the order of :meth:`schedule`.
+
+        Raises:
+            ValueError: as for :meth:`log_partition`.
+        """
+        inbox = self._messages(evidence, torch.logsumexp)
+        return {link: inbox[link] for link in self.schedule()}
+
     def mode(self, evidence: Mapping[str, int] | None = None) -> tuple[dict[str, int], Tensor]:
         r"""The most probable state of all variables, by max–product, and the log of the product of factors there.
 
@@ -130,11 +152,8 @@ class FactorGraph:
                 seen = torch.full_like(seen, -torch.inf)
                 seen[int(evidence[name])] = 0
             inbox[None, name] = seen
-        links = [link for link in self._links() if link[0] is not None]
-        for root, leaf in reversed(links):
-            inbox[leaf, root] = self._message(leaf, root, inbox, reduce)
-        for root, leaf in links:
-            inbox[root, leaf] = self._message(root, leaf, inbox, reduce)
+        for sender, receiver in self.schedule():
+            inbox[sender, receiver] = self._message(sender, receiver, inbox, reduce)
         return inbox
 
     def _message(

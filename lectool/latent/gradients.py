@@ -34,7 +34,7 @@ __all__ = [
 
 
 def scores(log_q: Callable[[Tensor, Tensor], Tensor], z: Tensor, parameters: Tensor) -> Tensor:
-    r"""The scores :math:`\nabla_\varphi \log q_\varphi(z)` of draws; their expectation is 0.
+    r"""The scores of draws, :math:`\nabla \log q(z)` in the parameters φ; their expectation is 0.
 
     Arguments:
         log_q: maps one draw, shape (…), and the parameters to :math:`\log q_\varphi(z)`, a scalar.
@@ -48,7 +48,7 @@ def scores(log_q: Callable[[Tensor, Tensor], Tensor], z: Tensor, parameters: Ten
 
 
 def score_gradients(values: Tensor, scores: Tensor, baseline: Tensor | float = 0.0) -> Tensor:
-    r"""Score-function estimator (REINFORCE) of each draw, :math:`(f(z) - b) \nabla_\varphi \log q_\varphi(z)`.
+    r"""Score-function estimator (REINFORCE) of each draw, :math:`(f(z) - b) \nabla \log q(z)`.
 
     It needs values of f only, no derivative, and takes discrete z. A baseline b changes no expectation, because that
     of the score is 0, as long as it does not depend on the draw itself.
@@ -124,7 +124,7 @@ def pathwise_gradients(
     parameters: Tensor,
     epsilon: Tensor,
 ) -> Tensor:
-    r"""Reparameterised estimator of each draw: the derivative of f along the path by which φ moves it.
+    r"""Reparameterized estimator of each draw: the derivative of f along the path by which φ moves it.
 
     .. math:: \nabla_\varphi E_{q_\varphi} f(z) = E_\epsilon \nabla_\varphi f(t(\varphi, \epsilon)),
         \qquad z = t(\varphi, \epsilon)
@@ -184,8 +184,10 @@ def log_normal(parameters: Tensor, epsilon: Tensor) -> Tensor:
 
 
 def erlang(parameters: Tensor, u: Tensor) -> Tensor:
-    r"""Composition: the sum of exponential variables along the last axis of u, a Gamma distribution of whole shape,
-    for parameters (log λ,)."""
+    r"""Composition: a sum of exponential variables has a Gamma distribution of whole shape, for parameters (log λ,).
+
+    The sum goes along the last axis of u, whose length is the shape parameter.
+    """
     return exponential(parameters, u).sum(-1)
 
 

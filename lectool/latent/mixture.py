@@ -61,8 +61,11 @@ def log_gaussians(x: Tensor, means: Tensor, U: Tensor) -> Tensor:
 
 
 def owned(x: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    r"""What each component owns of the data: :math:`\sum_i r_{ic}`, :math:`\sum_i r_{ic} x_i` and
-    :math:`\sum_i r_{ic} x_i x_i^\top`, shapes (k,), (k, d) and (k, d, d), for r of shape (n, k)."""
+    r"""What each component owns of the data: how much, the sum, and the sum of squares.
+
+    :math:`\sum_i r_{ic}`, :math:`\sum_i r_{ic} x_i` and :math:`\sum_i r_{ic} x_i x_i^\top`, shapes (k,), (k, d) and
+    (k, d, d), for x of shape (n, d) and r of shape (n, k).
+    """
     k, d = r.shape[1], x.shape[1]
     parts = (r[:, :, None] * x[:, None]).reshape(len(x), k * d)
     return r.sum(0), r.T @ x, (parts.T @ x).reshape(k, d, d)

@@ -1,6 +1,6 @@
 r"""Chapter 08: learning a density by telling data from noise: NCE, conditional NCE and variational NCE.
 
-Every density may lack its normaliser: :math:`\log \phi(x)` with :math:`p(x) = \phi(x) / Z`. All logarithms are in nats,
+Every density may lack its normalizer: :math:`\log \phi(x)` with :math:`p(x) = \phi(x) / Z`. All logarithms are in nats,
 and ν is the number of noise samples for each datum.
 """
 
@@ -81,7 +81,7 @@ class NormalNoise:
 
 
 def nce_objective(data_ratio: Tensor, noise_ratio: Tensor, nu: float = 1.0) -> Tensor:
-    r"""The NCE objective: the log-likelihood of a classifier that tells data from noise, to be maximised; at most 0.
+    r"""The NCE objective: the log-likelihood of a classifier that tells data from noise, to be maximized; at most 0.
 
     .. math:: J = E_{p_d} \log \frac{p(x)}{p(x) + \nu p_n(x)} + \nu E_{p_n} \log \frac{\nu p_n(x)}{p(x) + \nu p_n(x)}
 
@@ -104,7 +104,7 @@ def nce_objective(data_ratio: Tensor, noise_ratio: Tensor, nu: float = 1.0) -> T
 def estimate_log_z(
     data_ratio: Tensor, noise_ratio: Tensor, nu: float = 1.0, *, n_steps: int = 200
 ) -> float:
-    r"""The normaliser of a model with no other unknown, :math:`\log Z`, by NCE.
+    r"""The normalizer of a model with no other unknown, :math:`\log Z`, by NCE.
 
     With :math:`c = \log Z` and :math:`G = \log \phi - \log p_n - \log \nu`, J is concave in c and its slope
 
@@ -135,7 +135,7 @@ def estimate_log_z(
 
 
 class NoiseContrastive(nn.Module):
-    r"""Trains a density without a normaliser by NCE, and learns :math:`\log Z` as one more parameter.
+    r"""Trains a density without a normalizer by NCE, and learns :math:`\log Z` as one more parameter.
 
     Arguments:
         log_phi: a module that maps x (n, d) to :math:`\log \phi(x)`, shape (n,).
@@ -157,7 +157,7 @@ class NoiseContrastive(nn.Module):
         self.log_z = nn.Parameter(torch.zeros(()))
 
     def log_prob(self, x: Tensor) -> Tensor:
-        r""":math:`\log \phi(x) - \log Z` in nats, shape (n,); normalised as far as training has come."""
+        r""":math:`\log \phi(x) - \log Z` in nats, shape (n,); normalized as far as training has come."""
         return self.log_phi(x) - self.log_z
 
     def loss(self, x: Tensor) -> Tensor:
@@ -175,12 +175,12 @@ def conditional_nce_loss(
     n_noise: int = 1,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    r"""Conditional NCE: tells each datum x from a neighbor :math:`y = x + \text{sd} \cdot \epsilon`, to be minimised.
+    r"""Conditional NCE: tells each datum x from a neighbor :math:`y = x + \text{sd} \cdot \epsilon`, to be minimized.
 
     .. math:: 2\, E \log\left(1 + e^{-G}\right), \qquad G = \log \phi(x) - \log \phi(y)
 
-    The two have the same normaliser, which cancels, and so does the noise's density, which is symmetric. Noise comes
-    close to the data by itself. For sd → 0 minimising it becomes score matching.
+    The two have the same normalizer, which cancels, and so does the noise's density, which is symmetric. Noise comes
+    close to the data by itself. For sd → 0 minimizing it becomes score matching.
 
     Arguments:
         log_phi: maps x (n, d) to :math:`\log \phi(x)`, shape (n,).
@@ -238,7 +238,7 @@ def vnce_objective(
     noise_log_noise: Tensor,
     nu: float = 1.0,
 ) -> Tensor:
-    r"""The variational NCE objective, to be maximised.
+    r"""The variational NCE objective, to be maximized.
 
     The first term is the bound :func:`vnce_first_term`. The second needs p(x) of noise, which importance sampling
     gives:
@@ -283,11 +283,11 @@ def vnce_divergence(log_q: Tensor, log_p: Tensor, c: Tensor) -> Tensor:
 
 
 class VariationalNCE(nn.Module):
-    r"""Trains a model with hidden z and without a normaliser: :math:`\log \phi(x, z)` and a Gaussian q(z|x), jointly.
+    r"""Trains a model with hidden z and without a normalizer: :math:`\log \phi(x, z)` and a Gaussian q(z|x), jointly.
 
     Arguments:
         log_phi: a module that maps x (…, d) and z (…, n_latent) to :math:`\log \phi(x, z)`, shape (…). What it lacks of
-            the normaliser has to be one of its parameters.
+            the normalizer has to be one of its parameters.
         noise: with ``sample(n)`` and ``log_prob(x)``.
         n_features, n_latent: dimensions of x and z.
         n_hidden: widths of the hidden layers of the network that maps x to q's mean and log standard deviation.

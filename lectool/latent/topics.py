@@ -161,7 +161,7 @@ class PLSA:
     def expect(x: Tensor, shares: Tensor, topics: Tensor) -> tuple[float, tuple[Tensor, Tensor]]:
         r"""E-step: the log-likelihood in nats a word, and how often each topic was used, by documents and by words."""
         p = (shares @ topics).clamp(min=TINY)
-        loglike = _double(x * p.log()).sum() / _double(x).sum()
+        loglike = _double(torch.xlogy(x, p)).sum() / _double(x).sum()
         # Σ_w x_dw P(c|d,w) and Σ_d x_dw P(c|d,w) with P(c|d,w) = P(c|d) P(w|c) / p_dw
         ratio = x / p
         return loglike.item(), (shares * (ratio @ topics.T), topics * (shares.T @ ratio))
@@ -181,6 +181,14 @@ class PLSA:
 def expected_log(alpha: Tensor) -> Tensor:
     r""":math:`E \log \theta_j = \psi(\alpha_j) - \psi(\sum_i \alpha_i)` for θ ~ Dirichlet(α), shape of α."""
     return torch.digamma(alpha) - torch.digamma(alpha.sum(-1, keepdim=True))
+
+
+def over_mixed(x: Tensor, theta: Tensor, B: Tensor) -> Tensor:
+    r"""Counts over the weights of the words in the mixed topics, :math:`x_{dw} / \sum_c \theta_{dc} B_{cw}`.
+
+    All in the memory of the first product: new memory for each step would take longer than the steps.
+    """
+    return (theta @ B).clamp_(min=TINY).reciprocal_().mul_(x)
 
 
 class LDA:
@@ -266,12 +274,11 @@ class LDA:
         B = expected_log(topics).exp()
         for _ in range(self.max_doc_update_iter):
             theta = expected_log(gamma).exp()
-            ratio = x / (theta @ B).clamp(min=TINY)
-            last, gamma = gamma, self.doc_topic_prior + theta * (ratio @ B.T)
+            last, gamma = gamma, self.doc_topic_prior + theta * (over_mixed(x, theta, B) @ B.T)
             if (gamma - last).abs().mean() < self.mean_change_tol:
                 break
         theta = expected_log(gamma).exp()
-        return gamma, B * (theta.T @ (x / (theta @ B).clamp(min=TINY)))
+        return gamma, B * (theta.T @ over_mixed(x, theta, B))
 
     def bound(self, x: Tensor, topics: Tensor, gamma: Tensor) -> Tensor:
         r"""The lower bound on :math:`\log p(x)` in nats, for all documents together: a scalar.
@@ -288,7 +295,7 @@ class LDA:
         eta = torch.full_like(topics, self.topic_word_prior)
         kl = kl_divergence(Dirichlet(gamma), Dirichlet(alpha)).sum()
         kl = kl + kl_divergence(Dirichlet(topics), Dirichlet(eta)).sum()
-        return (x * p.clamp(min=1e-300).log()).sum() - kl
+        return torch.xlogy(x, p.clamp(min=1e-300)).sum() - kl
 
     def posterior(self, x: Tensor, n_iter: int = 200) -> Tensor:
         r"""γ of new documents with the topics held fixed, shape (n, k), by at most ``n_iter`` updates."""

@@ -559,6 +559,20 @@ def test_messages_answer_queries_of_a_network_without_loops():
     assert abs(tree.log_partition().item()) < 1e-12
 
 
+def test_messages_come_in_order_and_make_the_marginals():
+    tree = some_tree(3)
+    messages, known = tree.messages({tree.names[0]: 1}), set()
+    assert list(messages) == tree.schedule()
+    assert len(messages) == 2 * tree.graph.number_of_edges()
+    for sender, receiver in messages:
+        assert {(n, sender) for n in tree.graph[sender] if n != receiver} <= known
+        known.add((sender, receiver))
+    expected = tree.marginals({tree.names[0]: 1})
+    for name in tree.names[1:]:
+        heard = sum(messages[f, name] for f in tree.graph[name])
+        torch.testing.assert_close(heard.softmax(0), expected[name])
+
+
 def test_long_chains_neither_underflow_nor_take_long():
     """Products of 1500 factors of 10⁻⁸: far below the smallest number that a float64 holds."""
     A = torch.tensor([[2.0, 1.0], [1.0, 3.0]]).double() * 1e-8
@@ -865,6 +879,25 @@ def test_the_denoiser_is_bayes_rule():
     torch.testing.assert_close(model.exact()[1], torch.einsum("n,nij->ij", exact, every))
 
 
+@pytest.mark.parametrize("height, width, periodic", GRIDS)
+@pytest.mark.parametrize("strength", [0.3, 1.5])
+def test_the_smallest_cut_is_the_best_of_all_states(height, width, periodic, strength):
+    every = graphical.all_spins(height, width)
+    for seed in range(5):
+        _, (right, down, field) = some_ising(height, width, periodic, seed, strength)
+        coupling = (right.abs(), down.abs())
+        options = dict(coupling=coupling, field=field, periodic=periodic, dtype=torch.float64)
+        model = graphical.Ising(height, width, **options)
+        best = every[model.energy(every).argmin()]
+        assert torch.equal(model.mode(), best)
+    assert model.mode().dtype == torch.float64
+
+
+def test_without_field_the_cut_is_one_of_the_best_states():
+    assert graphical.Ising(4, 6, coupling=0.3).mode().unique().numel() == 1
+    assert graphical.Ising(4, 6, coupling=0.0, field=1.0).mode().min() == 1
+
+
 @pytest.mark.parametrize("periodic", [True, False])
 def test_binary_variables_have_the_lectures_logistic_conditional(periodic):
     theta_pair, theta = 0.8, -1.1
@@ -1139,6 +1172,14 @@ BAD = {
     "negative sweeps": (lambda: SMALL.gibbs(torch.ones(4, 4), -1), "n_sweeps is -1"),
     "means beyond 1": (lambda: SMALL.bound(2 * torch.ones(4, 4)), "m lies in"),
     "too many spins": (lambda: graphical.Ising(5, 5).exact(), "n_spins is 25"),
+    "a best state of spins that repel": (
+        lambda: graphical.Ising(4, 4, coupling=-0.5).mode(),
+        "coupling is -0.5; expected",
+    ),
+    "a best state for several fields": (
+        lambda: graphical.Ising(2, 2, field=torch.zeros(3, 2, 2)).mode(),
+        r"field has shape \(3, 2, 2\)",
+    ),
     "several fields": (
         lambda: graphical.Ising(2, 2, field=torch.zeros(3, 2, 2)).exact(),
         r"field has shape \(3, 2, 2\)",

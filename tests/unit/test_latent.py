@@ -601,7 +601,7 @@ def test_em_learns_the_curve():
         (x - wave(z)).var(0), torch.full((2,), 0.02).double(), rtol=0.25, atol=0
     )
     assert abs(z.mean()) < 0.2 and abs(z.var() - 1) < 0.2
-    model = latent.LatentCurve(n_grid=301, max_iter=150).fit(x)
+    model = latent.LatentCurve(n_grid=301, max_iter=90).fit(x)
     assert never_falls(model.loglike_) and len(model.path_) == model.n_iter_ + 1
     best, found = true.log_prob(x).mean(), model.log_prob(x).mean()
     assert found > best - 0.05
@@ -731,7 +731,7 @@ def test_gaussian_free_energy_is_that_of_the_grid():
 
 def test_reverse_kl_takes_one_peak_and_forward_kl_covers_both():
     mean, sd = torch.tensor([-3.0, 3.0]).double(), torch.ones(2).double()
-    m, s, free = latent.fit_reverse(two_peaks, mean, sd)
+    m, s, free = latent.fit_reverse(two_peaks, mean, sd, n_steps=200)
     torch.testing.assert_close(m, torch.tensor([-2.0, 2.0]).double(), rtol=0, atol=0.05)
     torch.testing.assert_close(s, torch.tensor([0.5, 0.8]).double(), rtol=0.05, atol=0)
     torch.testing.assert_close(
@@ -757,7 +757,7 @@ def test_variational_inference_reaches_the_best_gaussian():
             q = model.log_gaussian(*torch.tensor([[theta[0]], [math.exp(theta[1])]]).double())
             return -latent.free_energy(model.grid_joint(x[i : i + 1]), q.exp()).item()
 
-        best = scipy.optimize.minimize(minus, [0.7, math.log(0.7)], method="Nelder-Mead", tol=1e-10)
+        best = scipy.optimize.minimize(minus, [0.7, math.log(0.7)], method="Nelder-Mead", tol=1e-6)
         assert free[i].item() == pytest.approx(-best.fun, abs=1e-4)
         assert [m[i], s[i].log()] == pytest.approx(best.x, abs=5e-3)
     assert (free < model.log_prob(x)).all()
@@ -771,7 +771,7 @@ def test_amortised_posterior_nears_the_best_gaussians_from_below():
     x, _ = model.sample(256, generator=rng())
     net = latent.AmortizedPosterior(model.log_joint, 2)
     before = net.elbo(x).mean()
-    train.fit(net, x, epochs=60, batch_size=64, lr=5e-3, progress=False)
+    train.fit(net, x, epochs=40, batch_size=64, lr=5e-3, progress=False)
     start = [t.detach() for t in net.encode(x)]
     _, _, best = latent.fit_reverse(lambda z: model.log_joint(x, z), *start)
     after = net.elbo(x).mean()
@@ -1023,8 +1023,10 @@ def test_first_term_is_a_bound_and_its_gap_an_f_divergence():
     log_w = (joint - q).T  # every z of the grid is a draw with its probability
     by_hand = (joint.exp() / (joint.exp() + nu * q.exp() * log_noise.exp()[:, None])).log()
     terms = latent.vnce_first_term(log_w, log_noise, nu)
-    torch.testing.assert_close(terms.T[by_hand.isfinite()], by_hand[by_hand.isfinite()])
-    assert by_hand.isfinite().double().mean() > 0.3
+    # Below e^-700 numbers have few digits left.
+    sharp = by_hand.isfinite() & (joint > -700)
+    torch.testing.assert_close(terms.T[sharp], by_hand[sharp])
+    assert sharp.double().mean() > 0.3
     bound = (q.exp().T * terms).sum(0)
     assert (bound < exact - 1e-3).all()
     c = nu * (log_noise - log_p).exp()
@@ -1097,7 +1099,7 @@ def test_variational_nce_trains_an_unnormalised_model():
     x = 1.5 * draw(3000, 1).float()
     noise = latent.NormalNoise(torch.zeros(1), 4 * torch.eye(1))
     model = latent.VariationalNCE(LinearGaussian(), noise, 1, nu=3, k=10, generator=rng())
-    train.fit(model, x, epochs=50, batch_size=300, lr=3e-2, progress=False)
+    train.fit(model, x, epochs=30, batch_size=300, lr=3e-2, progress=False)
     phi = model.log_phi
     variance = (phi.a**2 + (2 * phi.log_s).exp()).item()
     assert variance == pytest.approx(2.25, rel=0.1)
