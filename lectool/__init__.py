@@ -7,7 +7,8 @@ One module a topic, each short enough to be read from top to bottom:
 - what makes a page honest, movable and readable: :mod:`~lectool.claims`, :mod:`~lectool.explore`,
   :mod:`~lectool.pads`, :mod:`~lectool.source`, :mod:`~lectool.live`;
 - topics: :mod:`~lectool.pca`, :mod:`~lectool.autoencoders`, :mod:`~lectool.factors`, :mod:`~lectool.sparse`,
-  :mod:`~lectool.rbm`, :mod:`~lectool.vae`, :mod:`~lectool.gan`, :mod:`~lectool.flows`;
+  :mod:`~lectool.graphical`, :mod:`~lectool.latent`, :mod:`~lectool.boltzmann`, :mod:`~lectool.vae`,
+  :mod:`~lectool.gan`, :mod:`~lectool.flows`;
 - assignments: :mod:`~lectool.checks`, :mod:`~lectool.assign`.
 """
 

@@ -9,7 +9,16 @@ Environment:
 
 from lectool.data.densities import grid, ring, sample_modes, two_moons, two_moons_log_prob
 from lectool.data.fetch import Unavailable, used
-from lectool.data.generated import drawn_faces, moving_shape, shapes, spiral, three_signals
+from lectool.data.folder import pictures
+from lectool.data.generated import (
+    drawn_faces,
+    moving_shape,
+    shapes,
+    spiral,
+    three_signals,
+    transformed,
+    transformed_pairs,
+)
 from lectool.data.images import (
     Digits,
     Faces,
@@ -20,12 +29,15 @@ from lectool.data.images import (
     read_idx,
     variance_mnist,
 )
+from lectool.data.ratings import GENRES, Ratings, ratings
 from lectool.data.texts import Documents, documents
 
 __all__ = [
+    "GENRES",
     "Digits",
     "Documents",
     "Faces",
+    "Ratings",
     "Unavailable",
     "digits",
     "documents",
@@ -35,12 +47,16 @@ __all__ = [
     "moving_shape",
     "patches",
     "photographs",
+    "pictures",
+    "ratings",
     "read_idx",
     "ring",
     "sample_modes",
     "shapes",
     "spiral",
     "three_signals",
+    "transformed",
+    "transformed_pairs",
     "two_moons",
     "two_moons_log_prob",
     "used",

@@ -1,11 +1,20 @@
-r"""Data sets made here, by a formula and a seed: curves, mixed signals, moving shapes, drawn faces."""
+r"""Data sets made here, by a formula and a seed: curves, mixed signals, moving shapes, moved images, drawn faces."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lectool import check, random
 
-__all__ = ["drawn_faces", "moving_shape", "shapes", "spiral", "three_signals"]
+__all__ = [
+    "drawn_faces",
+    "moving_shape",
+    "shapes",
+    "spiral",
+    "three_signals",
+    "transformed",
+    "transformed_pairs",
+]
 
 
 def spiral(
@@ -168,3 +177,122 @@ def shapes(size: int = 16) -> tuple[Tensor, Tensor]:
     radius, flat = 0.18 + 0.17 * large, 0.7 ** (2 * lying - 1)
     far = ((right * flat) ** 2 + (down / flat) ** 2).sqrt()
     return torch.sigmoid((radius - far) * 1.5 * size).flatten(1), factors
+
+
+def transformed(images: Tensor, kind: str, amount: Tensor) -> Tensor:
+    r"""Images moved, turned or scaled about their middle.
+
+    Shifts by whole pixels wrap around and are exact: each is a permutation of the pixels. Turns and scalings read
+    between the pixels (bilinear), and 0 beyond the edge, so that they are not quite orthonormal maps, and a scaling
+    would not be even without pixels.
+
+    Arguments:
+        images: shape (n, height, width).
+        kind: ``"shift"``, ``"rotate"`` or ``"scale"``.
+        amount: for shifts (rows down, columns to the right) in pixels, whole, shape (n, 2); for turns the angle in
+            radians, counterclockwise, shape (n,); for scalings the factor > 0 by which an image is enlarged,
+            shape (n,).
+
+    Returns:
+        shape (n, height, width).
+
+    Raises:
+        ValueError: if ``kind`` is unknown, ``amount`` has another shape, a factor is not above 0 or a shift not whole.
+    """
+    check.one_of(("shift", "rotate", "scale"), kind=kind)
+    n, height, width = check.data(images, "images", n_dims=3).shape
+    check.shape(*((n, 2) if kind == "shift" else (n,)), amount=amount)
+    if kind == "shift":
+        if (amount != amount.round()).any():
+            raise ValueError("a shift is no whole number of pixels; expected whole shifts")
+        down, right = amount.long().to(images.device)[:, :, None, None].unbind(1)
+        row = (torch.arange(height, device=images.device)[:, None] - down) % height
+        column = (torch.arange(width, device=images.device) - right) % width
+        return images[torch.arange(n, device=images.device)[:, None, None], row, column]
+    amount = amount.to(images)
+    if kind == "scale" and not (amount > 0).all():
+        raise ValueError(f"amount has a factor {amount.min():.4g}; expected factors > 0")
+    angle, zoom = (
+        (amount, torch.ones_like(amount))
+        if kind == "rotate"
+        else (torch.zeros_like(amount), amount)
+    )
+    # Where each pixel of the result is read, in half-widths; rows run downwards.
+    cos, sin, none = angle.cos() / zoom, angle.sin() / zoom, torch.zeros_like(angle)
+    ratio = height / width
+    theta = torch.stack([cos, -sin * ratio, none, sin / ratio, cos, none], 1).reshape(n, 2, 3)
+    where = F.affine_grid(theta, [n, 1, height, width], align_corners=False)
+    return F.grid_sample(images[:, None], where, align_corners=False)[:, 0]
+
+
+def transformed_pairs(
+    n: int,
+    *,
+    kind: str = "shift",
+    size: int | tuple[int, int] = 10,
+    amounts: Tensor | None = None,
+    binary: bool = False,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Pairs of random images, the second of which is the first one transformed: what they show tells nothing of how.
+
+    A first image is noise, smoothed a little for turns and scalings, which are made on a larger canvas, so that no
+    edge shows; for binary ones a fifth of the pixels are on.
+
+    Arguments:
+        n: number of pairs, ≥ 1.
+        kind: ``"shift"`` (with wrap-around), ``"rotate"`` or ``"scale"``.
+        size: side of an image, or (height, width), in pixels, ≥ 4; shifts take a height of 1 too: a signal.
+        amounts: what to choose from, with equal chances; in the units of :func:`transformed`. Where ``None``: all
+            shifts by up to one pixel each way, nine in all (three of a signal); eight turns, by 45 degrees each; five
+            factors from 0.6 to 1.65. Factors below 0.5 show what is beyond the canvas.
+        binary: whether the pixels are 0 and 1; else they are real, of mean about 0 and variance 1.
+        seed: of images and choices; shifted by ``LECTOOL_SEED``.
+
+    Returns:
+        x, y: the first and the second images, shape (n, height · width), float32.
+        which: the row of ``amounts`` that each pair has, shape (n,), int64.
+
+    Raises:
+        ValueError: if a number or ``kind`` is out of range, or as :func:`transformed` does.
+
+    Example:
+        >>> x, y, which = transformed_pairs(100, size=8)
+        >>> x.shape, y.shape, which.max() < 9
+        (torch.Size([100, 64]), torch.Size([100, 64]), tensor(True))
+    """
+    check.at_least(1, n=n)
+    height, width = (size, size) if isinstance(size, int) else size
+    check.at_least(1 if kind == "shift" else 4, height=height)
+    check.at_least(4, width=width)
+    amounts = standard_amounts(kind, height) if amounts is None else amounts
+    generator = random.generator(seed)
+    which = random.integers(len(amounts), n, generator=generator)
+    # Half as large again on every side, for the corners that a turn or a scaling brings in.
+    margin = 0 if kind == "shift" else (max(height, width) + 1) // 2
+    x = random.noise((n, height + 2 * margin, width + 2 * margin), generator=generator)
+    x = x if kind == "shift" else smooth(x)
+    y = transformed(x, kind, amounts[which])
+    if margin:
+        x, y = (t[:, margin:-margin, margin:-margin] for t in (x, y))
+    if binary:
+        x, y = ((t > 0.8416).float() for t in (x, y))  # the normal distribution's upper fifth
+    return x.flatten(1), y.flatten(1), which
+
+
+def standard_amounts(kind: str, height: int) -> Tensor:
+    r"""The transformations that :func:`transformed_pairs` chooses from."""
+    check.one_of(("shift", "rotate", "scale"), kind=kind)
+    if kind == "shift":
+        down = torch.arange(-1, 2) if height > 1 else torch.arange(1)
+        return torch.cartesian_prod(down, torch.arange(-1, 2))
+    if kind == "rotate":
+        return torch.arange(8) * torch.pi / 4
+    return torch.logspace(-0.5, 0.5, 5, base=torch.e)
+
+
+def smooth(x: Tensor) -> Tensor:
+    r"""Images, shape (n, height, width), blurred by the kernel (1, 2, 1) each way, with the variance of noise kept."""
+    kernel = torch.tensor([1.0, 2.0, 1.0]).to(x)
+    kernel = kernel / kernel.norm()
+    return F.conv2d(x[:, None], torch.outer(kernel, kernel)[None, None], padding=1)[:, 0]

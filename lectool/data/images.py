@@ -5,6 +5,7 @@ import math
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -278,14 +279,17 @@ def _read_faces(path: Path) -> Tensor:
 # ------------------------------------------------------------------------------------------ photographs
 
 
-def patches(n: int, *, size: int = 16, images: Tensor | None = None, seed: int = 0) -> Tensor:
+def patches(
+    n: int, *, size: int = 16, images: Tensor | Sequence[Tensor] | None = None, seed: int = 0
+) -> Tensor:
     r"""Square cut-outs from photographs, in gray.
 
     Arguments:
         n: number of patches.
         size: their side, in pixels.
-        images: gray values, shape (m, height, width); where ``None``, the two photographs that come with scikit-learn
-            (a temple, a flower).
+        images: gray values, shape (m, height, width), or a list of pictures of any sizes, (height, width) each, as
+            :func:`pictures` reads them from a folder; where ``None``, the two photographs that come with scikit-learn
+            (a temple, a flower). Each is as likely as the others.
         seed: of the places; shifted by ``LECTOOL_SEED``.
 
     Returns:
@@ -294,10 +298,24 @@ def patches(n: int, *, size: int = 16, images: Tensor | None = None, seed: int =
     Raises:
         ValueError: if ``n`` is below 1, ``images`` are no valid data or smaller than a patch, or ``size`` is below 1.
     """
-    images = photographs() if images is None else check.data(images, "images", n_dims=3)
     check.at_least(1, n=n)
-    check.inside(f"[1, {min(images.shape[1:])}]", size=size)
     generator = random.generator(seed)
+    if images is None:
+        images = photographs()
+    if isinstance(images, Tensor):
+        return _cut(check.data(images, "images", n_dims=3), n, size, generator)
+    if not images:
+        raise ValueError("images is an empty list; expected pictures")
+    which = random.integers(len(images), n, generator=generator)
+    found = [
+        _cut(check.data(image, f"images[{i}]")[None], int((which == i).sum()), size, generator)
+        for i, image in enumerate(images)
+    ]
+    return torch.cat(found)[random.permutation(n, generator=generator)]
+
+
+def _cut(images: Tensor, n: int, size: int, generator: torch.Generator) -> Tensor:
+    check.inside(f"[1, {min(images.shape[1:])}]", size=size)
     which, top, left = (
         random.integers(high, (n, 1, 1), images.device, generator)
         for high in (len(images), *places(images, size))

@@ -18,7 +18,7 @@ from lectool.autoencoders import (
     reconstruction_loss,
     unroll,
 )
-from lectool.rbm import RBM
+from lectool.boltzmann import RBM
 
 
 def rand(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -320,7 +320,7 @@ def test_pretraining_gives_a_better_start():
         x,
         [12, 6, 2],
         lambda i, o, last: SigmoidAutoencoder(i, o, linear_code=last),
-        lambda layer, codes: train.fit(layer, codes, epochs=60, batch_size=20, lr=0.05),
+        lambda layer, codes: train.fit(layer, codes, epochs=30, batch_size=20, lr=0.05),
     )
     started = unroll(layers)
     fresh = deep_autoencoder([12, 6, 2], activation=nn.Sigmoid).double()

@@ -22,7 +22,7 @@ import scipy.io
 import torch
 
 from lectool import data
-from lectool.data import Unavailable, fetch, images, read_idx
+from lectool.data import Unavailable, fetch, generated, images, read_idx
 
 REAL = os.environ.get("LECTOOL_DATA")
 NAMES = [name for name, _ in images.MNIST.values()]
@@ -831,6 +831,62 @@ def test_spiral_rejects(options):
         data.spiral(**options)
 
 
+def test_ratings_are_split_and_have_the_promised_numbers():
+    d = data.ratings(300, 40, n_genres=4, per_user=(6, 12), test_share=0.25)
+    assert d.train.shape == d.test.shape == (300, 40) and d.train.dtype == torch.int64
+    assert not ((d.train > 0) & (d.test > 0)).any()
+    both = d.train + d.test
+    assert set(both.unique().tolist()) == {0, 1, 2, 3, 4, 5}
+    n_rated, n_test = (both > 0).sum(1), (d.test > 0).sum(1)
+    assert (n_rated.min(), n_rated.max()) == (6, 12)
+    assert torch.equal(n_test, (0.25 * n_rated).round().long())
+    assert d.genres.bincount().tolist() == [10] * 4 and d.likes.shape == (300, 4)
+    assert len(set(d.titles)) == 40 and d.titles[5] == f"{data.GENRES[1]} 2"
+    assert f"40 films in 4 genres by 300 users; {(both > 0).double().mean():.0%} of all" in str(d)
+    per_film = (both > 0).sum(0).double()
+    assert per_film.std() > 2 * (per_film.mean() * (1 - per_film.mean() / 300)).sqrt()
+
+
+def test_ratings_follow_the_tastes_and_only_they():
+    d = data.ratings(3000, 30, n_genres=3, taste=1.0, noise=0.3)
+    both, liked = d.train + d.test, d.likes[:, d.genres]
+    gap = both[liked & (both > 0)].double().mean() - both[~liked & (both > 0)].double().mean()
+    assert gap.item() == pytest.approx(2, abs=0.15)  # cut off at 1 and 5
+    assert (both > 0)[liked].double().mean().item() == pytest.approx(
+        (both > 0)[~liked].double().mean().item(), abs=0.01
+    )
+    same = data.ratings(3000, 30, n_genres=3, taste=0.0, noise=0.3)
+    both = same.train + same.test
+    gap = both[liked & (both > 0)].double().mean() - both[~liked & (both > 0)].double().mean()
+    assert abs(gap.item()) < 0.05
+
+
+def test_ratings_and_their_seeds(monkeypatch):
+    first, other = data.ratings(50), data.ratings(50, seed=1)
+    assert torch.equal(first.train, data.ratings(50).train)
+    assert not torch.equal(first.train, other.train)
+    monkeypatch.setenv("LECTOOL_SEED", "1")
+    assert torch.equal(data.ratings(50).train, other.train)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_users": 0}, "n_users is 0; expected"),
+        ({"n_genres": 9}, r"n_genres is 9; expected a number in \[1, 8\]"),
+        ({"n_films": 3}, "n_films is 3; expected a finite number ≥ 5"),
+        ({"per_user": (1, 5)}, r"fewest is 1; expected a number in \[2, 100\]"),
+        ({"per_user": (9, 5)}, "most is 5; expected a finite number ≥ 9"),
+        ({"per_user": (9, 500)}, r"most is 500; expected a number in \[2, 100\]"),
+        ({"noise": -1}, "noise is -1; expected"),
+        ({"test_share": 1.0}, r"test_share is 1.0; expected a number in \(0, 1\)"),
+    ],
+)
+def test_ratings_reject(options, message):
+    with pytest.raises(ValueError, match=message):
+        data.ratings(**options)
+
+
 # ------------------------------------------------------------------------------------------- densities
 
 
@@ -892,5 +948,106 @@ def test_rings_grids_and_their_samples():
     ],
 )
 def test_densities_name_what_is_out_of_range(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+# ------------------------------------------------------------------------------------ transformed pairs
+
+
+def test_shifts_are_permutations_with_wrap_around():
+    images = torch.arange(24.0).reshape(2, 3, 4)
+    moved = data.transformed(images, "shift", torch.tensor([[1, 0], [-1, 6]]))
+    assert torch.equal(moved[0], images[0].roll(1, 0))
+    assert torch.equal(moved[1], images[1].roll((-1, 2), (0, 1)))
+    back = data.transformed(moved, "shift", torch.tensor([[-1, 0], [1, -6]]))
+    assert torch.equal(back, images)
+
+
+def test_quarter_turns_are_exact_and_counterclockwise():
+    images = torch.randn(3, 6, 6, generator=torch.Generator().manual_seed(0))
+    turns = torch.arange(3) * torch.pi / 2
+    moved = data.transformed(images, "rotate", turns)
+    for k in range(3):
+        torch.testing.assert_close(moved[k], torch.rot90(images[k], k), atol=1e-5, rtol=0)
+
+
+def test_a_turn_keeps_lengths_on_oblong_images():
+    """A bump two pixels above the middle comes to lie two pixels to the left of it."""
+    row, column = torch.arange(9.0)[:, None] - 4, torch.arange(15.0) - 7
+    bump = (-((row + 2) ** 2 + column**2) / 2).exp()[None]
+    turned = data.transformed(bump, "rotate", torch.tensor([torch.pi / 2]))[0]
+    expected = (-(row**2 + (column + 2) ** 2) / 2).exp()
+    assert (turned - expected).abs().max() < 0.05
+
+
+def test_scaling_enlarges_about_the_middle():
+    row, column = torch.arange(11.0)[:, None] - 5, torch.arange(13.0) - 6
+    bump = (-((row - 2) ** 2 + (column + 1) ** 2) / 8).exp()[None]
+    moved = data.transformed(bump.repeat(2, 1, 1), "scale", torch.tensor([1.0, 1.5]))
+    torch.testing.assert_close(moved[0], bump[0], atol=1e-5, rtol=0)
+    expected = (-((row - 3) ** 2 + (column + 1.5) ** 2) / 18).exp()
+    assert (moved[1] - expected).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("kind", ["shift", "rotate", "scale"])
+def test_the_second_image_is_the_first_one_transformed(kind, monkeypatch):
+    x, y, which = data.transformed_pairs(3000, kind=kind, size=8)
+    assert x.shape == y.shape == (3000, 64) and x.dtype == torch.float32
+    assert abs(x.mean()) < 0.02 and x.var().item() == pytest.approx(1, rel=0.05)
+    amounts = {"shift": 9, "rotate": 8, "scale": 5}[kind]
+    assert which.bincount(minlength=amounts).min() > 0.8 * 3000 / amounts
+    amount = generated.standard_amounts(kind, 8)
+    again = data.transformed(x.reshape(-1, 8, 8), kind, amount[which]).flatten(1)
+    inside = torch.ones(8, 8).bool()
+    if kind != "shift":  # what comes in from outside of the first image is seen in the second alone
+        ring = torch.arange(8.0) - 3.5
+        inside = ring.square()[:, None] + ring.square() < 2.2**2
+    error = (again - y)[:, inside.flatten()].square().mean() / y.var()
+    assert error < (1e-10 if kind == "shift" else 0.01)
+    # Neither image alone says which it was.
+    assert all(abs(t[which == c].mean()) < 0.05 for t in (x, y) for c in range(amounts))
+    assert torch.equal(data.transformed_pairs(3000, kind=kind, size=8)[1], y)
+    monkeypatch.setenv("LECTOOL_SEED", "1")
+    assert not torch.equal(data.transformed_pairs(3000, kind=kind, size=8)[1], y)
+
+
+@pytest.mark.parametrize("kind", ["rotate", "scale"])
+def test_no_edge_shows_in_a_second_image(kind):
+    _, y, which = data.transformed_pairs(4000, kind=kind, size=8)
+    energy = torch.stack([y[which == c].square().mean(0) for c in which.unique()])
+    assert energy.min() > 0.5 * energy.mean()
+
+
+def test_pairs_of_bits_of_signals_and_of_chosen_amounts():
+    x, y, _ = data.transformed_pairs(2000, binary=True)
+    assert set(x.unique().tolist()) == set(y.unique().tolist()) == {0.0, 1.0}
+    assert x.mean().item() == pytest.approx(0.2, abs=0.01)
+    assert torch.equal(x.sum(1), y.sum(1))
+    x, y, which = data.transformed_pairs(50, size=(1, 6))
+    assert x.shape == (50, 6) and which.max() == 2
+    for i in range(50):
+        assert torch.equal(y[i], x[i].roll(int(which[i]) - 1))
+    x, y, which = data.transformed_pairs(20, size=(4, 5), amounts=torch.tensor([[2, 3]]))
+    assert torch.equal(y.reshape(-1, 4, 5), x.reshape(-1, 4, 5).roll((2, 3), (1, 2)))
+    assert (which == 0).all()
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: data.transformed_pairs(0), "n is 0"),
+        (lambda: data.transformed_pairs(5, size=3), "width is 3|height is 3"),
+        (lambda: data.transformed_pairs(5, size=(1, 3)), "width is 3"),
+        (lambda: data.transformed_pairs(5, kind="rotate", size=(1, 8)), "height is 1"),
+        (lambda: data.transformed_pairs(5, kind="mirror"), "kind is 'mirror'"),
+        (lambda: data.transformed(torch.ones(2, 4, 4), "mirror", torch.ones(2)), "kind is"),
+        (lambda: data.transformed(torch.ones(2, 4, 4), "shift", torch.ones(2)), "expected .2, 2."),
+        (lambda: data.transformed(torch.ones(2, 4, 4), "scale", torch.zeros(2)), "factors > 0"),
+        (lambda: data.transformed(torch.ones(1, 4, 4), "shift", torch.full((1, 2), 0.5)), "whole"),
+        (lambda: data.transformed(torch.ones(4, 4), "scale", torch.ones(4)), "expected 3 axes"),
+    ],
+)
+def test_transformations_name_what_is_out_of_range(make, words):
     with pytest.raises(ValueError, match=words):
         make()
