@@ -1,5 +1,98 @@
-r"""Energies and scores: what chapter 03 needs of them to see what a denoiser learns."""
+r"""Chapter 10: deeper energy models; and the scores with which chapter 03 sees what a denoiser learns."""
 
+from lectool.energy.constrained import (
+    ConstrainedGaussian,
+    band_mask,
+    fit_precision_ml,
+    fit_precision_score_matching,
+    grid_mask,
+)
+from lectool.energy.covariance import (
+    CovarianceRBM,
+    MeanCovarianceRBM,
+    SemiRestrictedRBM,
+    neighbor_correlation,
+    normalized,
+)
+from lectool.energy.deep import (
+    DeepBeliefNetwork,
+    DeepBoltzmannMachine,
+    DoubledRBM,
+    bernoulli_entropy,
+    train_stack,
+    transposed,
+)
+from lectool.energy.gated import (
+    FactoredGatedRBM,
+    FourierFit,
+    GatedRBM,
+    Margin,
+    fourier_fit,
+    nearest_mean,
+    phase_gap,
+    quadrature,
+    shared_eigenbasis,
+    shift_matrix,
+)
+from lectool.energy.hybrid import Chains, energy_error, hmc, hmc_step, leapfrog
+from lectool.energy.nets import (
+    ContrastiveDivergence,
+    DeepEnergyModel,
+    climb,
+    denoising_score_matching_loss,
+    hessian_diagonal,
+    langevin,
+    score,
+    score_matching_loss,
+    sigmoid,
+    sliced_score_matching_loss,
+    softplus,
+)
 from lectool.energy.scores import mixture_denoiser, mixture_score
 
-__all__ = ["mixture_denoiser", "mixture_score"]
+__all__ = [
+    "Chains",
+    "ConstrainedGaussian",
+    "ContrastiveDivergence",
+    "CovarianceRBM",
+    "DeepBeliefNetwork",
+    "DeepBoltzmannMachine",
+    "DeepEnergyModel",
+    "DoubledRBM",
+    "FactoredGatedRBM",
+    "FourierFit",
+    "GatedRBM",
+    "Margin",
+    "MeanCovarianceRBM",
+    "SemiRestrictedRBM",
+    "band_mask",
+    "bernoulli_entropy",
+    "climb",
+    "denoising_score_matching_loss",
+    "energy_error",
+    "fit_precision_ml",
+    "fit_precision_score_matching",
+    "fourier_fit",
+    "grid_mask",
+    "hessian_diagonal",
+    "hmc",
+    "hmc_step",
+    "langevin",
+    "leapfrog",
+    "mixture_denoiser",
+    "mixture_score",
+    "nearest_mean",
+    "neighbor_correlation",
+    "normalized",
+    "phase_gap",
+    "quadrature",
+    "score",
+    "score_matching_loss",
+    "shared_eigenbasis",
+    "shift_matrix",
+    "sigmoid",
+    "sliced_score_matching_loss",
+    "softplus",
+    "train_stack",
+    "transposed",
+]
