@@ -436,9 +436,9 @@ def test_divergence_is_the_trace_of_the_jacobian_and_hutchinson_is_unbiased():
             lambda row, i=i: field(t[i], row[None], c[i : i + 1])[0], x[i]
         )
         torch.testing.assert_close(divergence[i], J.trace())
-    probes = 2 * torch.randint(2, (4000, 5, 1, 3)).double() - 1
+    probes = 2 * torch.randint(2, (1000, 5, 1, 3)).double() - 1
     estimates = torch.stack([field.with_divergence(t, x, p, c)[1] for p in probes]).detach()
-    error = (estimates.mean(0) - divergence).abs() / (estimates.std(0) / 4000**0.5)
+    error = (estimates.mean(0) - divergence).abs() / (estimates.std(0) / 1000**0.5)
     assert error.max() < 4.5
 
 
@@ -647,7 +647,7 @@ def test_dequantised_samples_are_whole_and_training_helps():
     model = Dequantized(flows.glow((1, 4, 4), n_steps=1, n_hidden=8), 4, VariationalNoise(1, 4, 4))
     model.loss(x)  # sets actnorm
     before = model.bits(x).mean().item()
-    history = train.fit(model, x, steps=60, batch_size=64, lr=5e-3)
+    history = train.fit(model, x, steps=30, batch_size=64, lr=5e-3)
     assert history["bits"][-1] < before
     assert history["loss"][-1] == pytest.approx(history["bits"][-1] * math.log(2), rel=1e-5)
     drawn = model.sample(5)
@@ -673,9 +673,9 @@ def test_flow_vae_with_an_identity_flow_is_the_plain_vae():
         b = bent.log_weights(x, k, generator=torch.Generator().manual_seed(1))
         torch.testing.assert_close(a, b)
     torch.manual_seed(0)
-    kl = torch.stack([bent.terms(x)[1].sum(1) for _ in range(1500)]).detach()
+    kl = torch.stack([bent.terms(x)[1].sum(1) for _ in range(400)]).detach()
     exact = plain.terms(x)[1].sum(1).detach()
-    assert ((kl.mean(0) - exact).abs() < 5 * kl.std(0) / 1500**0.5).all()
+    assert ((kl.mean(0) - exact).abs() < 5 * kl.std(0) / 400**0.5).all()
 
 
 def test_flow_posterior_reports_the_density_of_its_draws():
@@ -813,20 +813,6 @@ def test_the_noisy_input_has_a_way_past_the_hidden_layers():
     ratio = net(0.3, x) / x
     torch.testing.assert_close(ratio, ratio[:1, :1].expand(5, 2))
     assert not torch.isclose(ratio[0, 0], (net(0.8, x) / x)[0, 0])
-
-
-def test_two_moons_density_integrates_to_one_and_is_that_of_the_points():
-    axis = torch.linspace(-3, 3, 120, dtype=torch.float64)
-    mass = data.two_moons_log_prob(torch.cartesian_prod(axis, axis)).exp().sum() * (6 / 119) ** 2
-    assert mass.item() == pytest.approx(1, abs=1e-3)
-    x, y = data.two_moons(6000)
-    grid = torch.cartesian_prod(axis, axis)
-    log_p = data.two_moons_log_prob(grid)
-    entropy = -(log_p.exp() * log_p).sum().item() * (6 / 119) ** 2
-    assert -data.two_moons_log_prob(x).mean().item() == pytest.approx(entropy, abs=0.03)
-    assert 0.48 < y.float().mean() < 0.52
-    few, many = (data.two_moons_log_prob(x[:500], n_nodes=n) for n in (60, 20000))
-    assert (few - many).abs().mean() < 2e-3  # the midpoint rule; ten times as much by the left ends
 
 
 # ------------------------------------------------------------------------------------------- bad input
@@ -1092,7 +1078,7 @@ def test_a_flow_prior_comes_to_the_codes_and_the_bound_counts_it():
     codes = model.encode(x).mean
     with_flow = copy.deepcopy(model)
     with_flow.prior = FlowPrior(flows.realnvp(2, 4))
-    train.fit(with_flow, x, steps=400, batch_size=200, lr=1e-2, progress=False)
+    train.fit(with_flow, x, steps=200, batch_size=200, lr=1e-2, progress=False)
     with torch.no_grad():
         after = with_flow.elbo(x).mean().item()
         first, again, other = (with_flow.elbo(x, generator=random.generator(i)) for i in (1, 1, 2))

@@ -534,8 +534,8 @@ def test_any_number_of_players():
         k=2,
     )
     x = 3 + 0.5 * torch.randn(500, 1)
-    record = gan.play(game, x, n_steps=300, step=step, schedule="linear")
-    assert seen == [2] * 300 and set(record.terms) == {"G", "F", "C", "D"}
+    record = gan.play(game, x, n_steps=150, step=step, schedule="linear")
+    assert seen == [2] * 150 and set(record.terms) == {"G", "F", "C", "D"}
     assert G.bias.item() == pytest.approx(3, abs=0.6) and F.bias.item() == pytest.approx(
         -3, abs=0.6
     )

@@ -136,7 +136,7 @@ def test_a_linear_denoiser_learns_the_wiener_filter():
     x = (torch.randn(20000, 3) * scales) @ turn.T
     net = Autoencoder(nn.Linear(3, 3), nn.Linear(3, 3), likelihood="gaussian")
     train.fit(
-        Denoising(net, "gaussian", sigma), x, steps=1500, batch_size=500, lr=1e-2, schedule="linear"
+        Denoising(net, "gaussian", sigma), x, steps=700, batch_size=500, lr=1e-2, schedule="linear"
     )
     cov = turn @ torch.diag(scales**2) @ turn.T
     wiener = cov @ torch.linalg.inv(cov + sigma**2 * torch.eye(3))
@@ -412,7 +412,8 @@ def test_variance_autoencoder_checks_floor_and_data():
 
 def test_variance_mnist_is_noise_with_the_strokes_variance(monkeypatch):
     monkeypatch.setenv("LECTOOL_DIGITS", "bundled")
-    plain, noise = data.digits(4000), data.variance_mnist(4000, background=0.04)
+    monkeypatch.setattr(data.images, "COPIES", 1)  # a million pixels are enough
+    plain, noise = data.digits(1400), data.variance_mnist(1400, background=0.04)
     assert torch.equal(plain.y_train, noise.y_train) and torch.equal(plain.y_test, noise.y_test)
     standard = noise.x_train / (0.04 + 0.96 * plain.x_train.square()).sqrt()
     assert standard.mean().item() == pytest.approx(0, abs=0.003)
@@ -614,7 +615,7 @@ def test_few_labels_are_enough_for_separate_blobs():
     train.fit(
         net,
         x,
-        steps=300,
+        steps=150,
         batch_size=100,
         lr=1e-2,
         loss=lambda batch: net.loss(batch, x[rows], y[rows]),

@@ -184,7 +184,7 @@ def test_the_code_says_what_it_may_and_the_price_is_that_of_the_exact_solution()
     for capacity in (0.3, 0.6):
         parts = nn.Linear(1, 2), nn.Linear(1, 1), vae.StandardNormal(1)
         model = vae.ConstrainedVAE(*parts, capacity=capacity, likelihood=vae.Gaussian(1.0))
-        train.fit(model, x, steps=1500, batch_size=200, lr=2e-2, schedule="linear")
+        train.fit(model, x, steps=800, batch_size=200, lr=2e-2, schedule="linear")
         assert model.loss(x)["kl"].item() == pytest.approx(capacity, rel=0.1)
         prices.append(model.log_beta.exp().item())
         assert prices[-1] == pytest.approx(variance * math.exp(-2 * capacity), rel=0.15)
@@ -273,7 +273,7 @@ def test_mmd_pulls_codes_to_the_prior():
     random.seed(0)
     model = vae.WAE.mlp([6, 16, 2], posterior=vae.Point, penalty=vae.MMDPenalty(), lam=200.0)
     x = torch.rand(2000, 6)
-    train.fit(model, x, steps=250, batch_size=100, lr=1e-2, schedule="linear")
+    train.fit(model, x, steps=150, batch_size=100, lr=1e-2, schedule="linear")
     with torch.no_grad():
         z = model.encode(x).mean
     assert z.mean(0).abs().max() < 0.35 and (z.var(0) - 1).abs().max() < 0.5
@@ -378,7 +378,7 @@ def test_a_baseline_lowers_the_variance():
         model.loss(x.expand(50, -1))
         model.eval()
         torch.manual_seed(1)
-        found = torch.stack([gradient_of(model, model.loss(x)["loss"]) for _ in range(300)])
+        found = torch.stack([gradient_of(model, model.loss(x)["loss"]) for _ in range(150)])
         spread[baseline] = found.var(0).sum()
     assert spread["mean"] < 0.5 * spread[None] and spread["others"] < 0.5 * spread[None]
 
@@ -717,7 +717,7 @@ def test_code_prior_learns_a_rule():
     first = torch.randint(4, (600, 1, 1))
     grids = (first + torch.arange(9).reshape(1, 3, 3)) % 4  # one free choice, all else follows
     prior = vae.CodePrior(4, (3, 3), width=16)
-    train.fit(prior, grids, steps=200, batch_size=100, lr=1e-2)
+    train.fit(prior, grids, steps=100, batch_size=100, lr=1e-2)
     assert prior.loss(grids).item() == pytest.approx(math.log(4), abs=0.15)
     drawn = prior.sample(50)
     assert (

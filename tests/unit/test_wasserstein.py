@@ -292,7 +292,7 @@ def test_penalty_rejects():
 @given(m=st.integers(1, 12), n=st.integers(1, 12), seed=st.integers(0, 999))
 def test_power_iteration_agrees_with_the_decomposition(m, n, seed):
     W = random(m, n, seed=seed)
-    sigma, u, v = power_iteration(W.mv, W.T.mv, random(m, seed=seed + 1), 2000)
+    sigma, u, v = power_iteration(W.mv, W.T.mv, random(m, seed=seed + 1), 1000)
     U, s, Vh = torch.linalg.svd(W)
     assert sigma.item() == pytest.approx(s[0].item(), rel=1e-4)
     if len(s) == 1 or s[1] < 0.9 * s[0]:
