@@ -82,6 +82,9 @@ def pictures_without_words(page, html):
         ):
             yield f"img {image.get('src', '')[:60]} has the alt text {alt!r}"
     for canvas in html.find_all("canvas"):
+        button = canvas.parent if canvas.parent.name == "button" else None
+        if canvas.get("aria-hidden") == "true" and button and button.get_text(strip=True):
+            continue  # the button's own words say it
         if canvas.get("role") != "img" or not canvas.get("aria-label", "").strip():
             yield "a canvas without role=img and aria-label"
 
