@@ -265,7 +265,7 @@ def _static(sliders: Sliders) -> dict[str, str]:
         f'<label class="ex-row"><span class="ex-name">{html.escape(sliders.label(name))}</span>'
         f'<input type="range" {OWN_KEYS} min="0" max="{len(options) - 1}" step="1" value="{sliders.begin[name]}" '
         f'aria-valuetext="{html.escape(readable(start_values[name]), True)}">'
-        f"<output>{html.escape(readable(start_values[name]))}</output></label>"
+        f'<output style="{_room(options)}">{html.escape(readable(start_values[name]))}</output></label>'
         for name, options in sliders.choices.items()
     )
     page = (
@@ -286,6 +286,12 @@ def _static(sliders: Sliders) -> dict[str, str]:
         "image/png": base64.b64encode(png.getvalue()).decode(),
         "text/plain": alts[here] + (f"\n{texts[here]}" if texts[here] else ""),
     }
+
+
+def _room(options: list) -> str:
+    """The width of a slider's value: that of its longest, or the slider would change its length under the mouse."""
+    longest = max(len(readable(value)) for value in options)
+    return f"width:min({longest + 1}ch,30vw);justify-self:end"
 
 
 def cut_marks(cuts: dict[str, Any]) -> str:
