@@ -271,7 +271,7 @@ def claims(chapters: list[str]) -> int:
 
 
 def bench() -> int:
-    scripts = sorted((ROOT / "benchmarks").glob("*.py"))
+    scripts = sorted((ROOT / "benchmarks").glob("[!_]*.py"))
     status = 0
     for path in scripts:
         print(f"\n── {_short(path)} " + "─" * 50, flush=True)

@@ -11,14 +11,14 @@ without autograd. Each row says how good the machine is: the pseudo-likelihood o
 
 import os
 import statistics
-import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import sklearn
 import torch
 import torch.nn.functional as F
+from _race import race
 from sklearn.neural_network import BernoulliRBM
 from torch import Tensor
 
@@ -101,21 +101,6 @@ def theirs(x: Tensor) -> RBM:
     return rbm
 
 
-def timed(
-    calls: dict[str, Callable[[Tensor], RBM]], x: Tensor
-) -> dict[str, tuple[list[float], RBM]]:
-    """Seconds of each, in turns, and the last machine."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    machines = {}
-    for _ in range(ROUNDS):
-        for name, call in calls.items():
-            time.sleep(0.2)  # threads of the library that ran before spin for a while
-            start = time.perf_counter()
-            machines[name] = call(x)
-            seconds[name].append(time.perf_counter() - start)
-    return {name: (seconds[name], machines[name]) for name in calls}
-
-
 def main() -> None:
     torch.set_num_threads(THREADS)
     random.seed(0)
@@ -124,7 +109,7 @@ def main() -> None:
     digits = data.digits()
     images = digits.x_train.repeat(-(-N // len(digits.x_train)), 1)[:N]
     x, test = random.bernoulli(images), random.bernoulli(digits.x_test[:1000])
-    calls = {
+    ways = {
         "lectool, CD-1": fitted,
         "lectool, PCD": persistent,
         "scikit-learn, PCD": theirs,
@@ -132,17 +117,17 @@ def main() -> None:
         "by hand, CD-1": by_hand,
     }
     print(f"\n{digits.source}: one epoch of {len(x):,} images, 784-{K}, batches of {BATCH}")
-    found = timed(calls, x)
-    ours = found["lectool, CD-1"][0]
-    for name, (seconds, rbm) in found.items():
+    times, machines = race({name: partial(way, x) for name, way in ways.items()}, ROUNDS)
+    ours = times["lectool, CD-1"]
+    for name, rbm in machines.items():
         with torch.no_grad():
             pl = boltzmann.pseudo_log_likelihood(rbm, test).mean().item()
-        ratio = statistics.median(own / other for own, other in zip(ours, seconds))
+        ratio = statistics.median(own / other for own, other in zip(ours, times[name]))
         print(
-            f"  {name:18} {statistics.median(seconds):6.2f} s   lectool takes {ratio:.2f} of its time   "
+            f"  {name:18} {statistics.median(times[name]):6.2f} s   lectool takes {ratio:.2f} of its time   "
             f"pseudo-log-likelihood {pl:.1f} nats"
         )
-    same = torch.equal(found["lectool, CD-1"][1].W, found["bare loop, CD-1"][1].W)
+    same = torch.equal(machines["lectool, CD-1"].W, machines["bare loop, CD-1"].W)
     print(f"  the bare loop's weights are {'the same' if same else 'others'}")
 
 

@@ -9,13 +9,13 @@ data. FastICA on 16 sources × 200,000 samples.
 
 import os
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import sklearn
 import torch
+from _race import race
 from sklearn import decomposition
 
 from lectool.factors import PPCA, FactorAnalysis, FastICA, amari_distance
@@ -52,21 +52,13 @@ def mixtures() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def alternate(
     calls: dict[str, Callable[[], object]], rounds: int
 ) -> tuple[dict[str, float], dict[str, object]]:
-    """Median seconds of each call, and what each returned last; the first round is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    results = {}
-    for _ in range(rounds + 1):
-        for name, call in calls.items():
-            time.sleep(0.1)  # threads of the library that ran before spin for a while
-            start = time.perf_counter()
-            results[name] = call()
-            times[name].append(time.perf_counter() - start)
+    """Prints the seconds of each call and returns their medians, and what each returned last."""
+    times, results = race(calls, rounds, warm_up=True)
     for name, values in times.items():
-        kept = values[1:]
         print(
-            f"  {name:38s} {statistics.median(kept):8.3f} s   (from {min(kept):.3f} to {max(kept):.3f})"
+            f"  {name:38s} {statistics.median(values):8.3f} s   (from {min(values):.3f} to {max(values):.3f})"
         )
-    return {name: statistics.median(values[1:]) for name, values in times.items()}, results
+    return {name: statistics.median(values) for name, values in times.items()}, results
 
 
 def main() -> None:

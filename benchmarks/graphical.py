@@ -15,14 +15,13 @@ the square of the tree or faster; the largest trees are left out of theirs.
 import math
 import os
 import random
-import statistics
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from _race import medians
 from torch import Tensor
 
 from lectool import graphical
@@ -53,21 +52,6 @@ try:
         from pgmpy.models import DiscreteMarkovNetwork, FactorGraph
 except ImportError:
     pgmpy = None
-
-
-def timed(
-    calls: dict[str, Callable[[], Any]], rounds: int = ROUNDS
-) -> dict[str, tuple[float, Any]]:
-    """Median seconds of each, in turns, and the last result; the first round is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    results = {}
-    for _ in range(rounds + 1):
-        for name, call in calls.items():
-            time.sleep(0.1)  # threads of the library that ran before spin for a while
-            start = time.perf_counter()
-            results[name] = call()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: (statistics.median(seconds[name][1:]), results[name]) for name in calls}
 
 
 # --- the Ising model ------------------------------------------------------------------------------------------------
@@ -129,22 +113,6 @@ def by_list(s: np.ndarray, n_sweeps: int, rng: random.Random) -> np.ndarray:
     return np.array(grid, float)
 
 
-def compiled_loop() -> Callable[[np.ndarray, int], np.ndarray]:
-    @numba.njit
-    def run(s: np.ndarray, n_sweeps: int) -> np.ndarray:
-        s, (height, width) = s.copy(), s.shape
-        for _ in range(n_sweeps):
-            for i in range(height):
-                for j in range(width):
-                    a = COUPLING * (
-                        s[i - 1, j] + s[(i + 1) % height, j] + s[i, j - 1] + s[i, (j + 1) % width]
-                    )
-                    s[i, j] = 1.0 if random.random() < 1 / (1 + math.exp(-2 * a)) else -1.0
-        return s
-
-    return run
-
-
 def likeness(s: Any) -> float:
     s = np.asarray(s, float)
     return float(np.mean(s * (np.roll(s, 1, 0) + np.roll(s, 1, 1)) / 2))
@@ -163,14 +131,15 @@ def ising() -> None:
         "loop over a NumPy array": (1, lambda n: by_pixel(s, n, old)),
     }
     if numba:
-        run = compiled_loop()
-        arrays["Numba, compiled loop"] = (100, lambda n: run(s, n))
+        run = numba.njit(by_pixel)
+        arrays["Numba, the same loop compiled"] = (100, lambda n: run(s, n, rng))
     if peapods:
         theirs = peapods.Ising((SIDE, SIDE), temperatures=np.array([1 / COUPLING]))
         way = {"sweep_mode": "gibbs", "warmup_ratio": 0.5}
         theirs.sample(300, **way)
         arrays["peapods, compiled (Rust)"] = (100, lambda n: theirs.sample(n, **way))
-    found = timed({name: lambda n=n, call=call: call(n) for name, (n, call) in arrays.items()})
+    rows = {name: lambda n=n, call=call: call(n) for name, (n, call) in arrays.items()}
+    found = medians(rows, ROUNDS, warm_up=True)
     print(f"\nIsing model, {SIDE} × {SIDE}, J = {COUPLING}: milliseconds a sweep")
     first = found["lectool"][0] / arrays["lectool"][0]
     for name, (seconds, grid) in found.items():
@@ -234,7 +203,7 @@ def trees(n: int) -> None:
             "message passing": lambda: BeliefPropagationWithMessagePassing(graph).query(names),
         }
         calls |= {f"pgmpy, {way}": call for way, call in peers.items() if n <= LARGEST[way]}
-    found = timed(calls, rounds=3)
+    found = medians(calls, 3, warm_up=True)
     first, truth = found["lectool"]
     for name, (seconds, marginals) in found.items():
         worst = max(abs(values(marginals[v]) - values(truth[v])).max() for v in names)

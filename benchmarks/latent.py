@@ -13,14 +13,15 @@ The last column is what both maximize, computed by one formula for both; equal n
 
 import os
 import statistics
-import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import sklearn
 import torch
+from _race import race
 from scipy.sparse import csr_matrix
 from sklearn import decomposition, mixture
 from sklearn.exceptions import ConvergenceWarning
@@ -38,20 +39,17 @@ FEW, MANY = 1, 11  # iterations of the two fits whose difference counts
 def timed(
     calls: dict[str, Callable[[int], Any]], few: int, many: int
 ) -> dict[str, tuple[float, Any]]:
-    """Median seconds an iteration of each, in turns, and the last result of many iterations."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    results = {}
-    for _ in range(ROUNDS):
-        for name, call in calls.items():
-            took, done = [], []
-            for n_iter in (few, many):
-                time.sleep(0.2)  # threads of the library that ran before spin for a while
-                start = time.perf_counter()
-                results[name] = call(n_iter)
-                took.append(time.perf_counter() - start)
-                done.append(results[name].n_iter_)
-            seconds[name].append((took[1] - took[0]) / (done[1] - done[0]))
-    return {name: (statistics.median(seconds[name]), results[name]) for name in calls}
+    """Median seconds an iteration of each, from the difference of two fits, and the last result of many iterations."""
+    counts = {"few": few, "many": many}
+    fits = {(name, c): partial(call, n) for name, call in calls.items() for c, n in counts.items()}
+    seconds, results = race(fits, ROUNDS)
+    found = {}
+    for name in calls:
+        fit = results[name, "many"]
+        extra = fit.n_iter_ - results[name, "few"].n_iter_
+        both = zip(seconds[name, "few"], seconds[name, "many"])
+        found[name] = statistics.median((b - a) / extra for a, b in both), fit
+    return found
 
 
 def report(

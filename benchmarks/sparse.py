@@ -9,8 +9,6 @@ time is multiplied by ten.
 """
 
 import os
-import statistics
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 import sklearn
 import torch
+from _race import medians
 from sklearn.decomposition import MiniBatchDictionaryLearning, sparse_encode
 from torch import Tensor
 
@@ -38,21 +37,6 @@ def load(n: int) -> Tensor:
     x = x - x.mean(1, keepdim=True)
     x = Whitening().fit(x).transform(x)
     return x / x.norm(dim=1, keepdim=True).clamp(min=1e-3)
-
-
-def timed(
-    calls: dict[str, Callable[[], Any]], rounds: int = ROUNDS
-) -> dict[str, tuple[float, Any]]:
-    """Median seconds of each, in turns, and the last result."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    results = {}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            time.sleep(0.2)  # threads of the library that ran before spin for a while
-            start = time.perf_counter()
-            results[name] = call()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: (statistics.median(seconds[name]), results[name]) for name in calls}
 
 
 def cost(x: Tensor, D: Tensor, z: Tensor, lam: float) -> float:
@@ -87,7 +71,7 @@ def coding(x: Tensor, D: Tensor, lam: float) -> None:
     best = sparse.lasso(x, D, lam, tol=1e-5, max_steps=4000)
     used = (best != 0).sum(1).float().mean()
     print(f"\n{len(x):,} codes, λ = {lam}: {used:.1f} of {K} atoms in use")
-    for name, (seconds, z) in timed(calls).items():
+    for name, (seconds, z) in medians(calls, ROUNDS).items():
         part, share = (few, 10) if "scikit" in name else (x, 1)
         z = torch.as_tensor(z.toarray().T if hasattr(z, "toarray") else z).to(x)
         above = cost(part, D, z, lam) / cost(part, D, best[: len(part)], lam) - 1
@@ -124,7 +108,7 @@ def learning(x: Tensor, lam: float) -> Tensor:
         calls["SPAMS, trainDL"] = lambda: torch.as_tensor(
             spams.trainDL(columns, numThreads=THREADS, verbose=False, **settings)
         )
-    found = timed(calls) | timed({"scikit-learn, mini-batch": theirs}, rounds=1)
+    found = medians(calls, ROUNDS) | medians({"scikit-learn, mini-batch": theirs}, 1)
     print(f"\none pass over {len(x):,} patches, batches of {BATCH}, λ = {lam}")
     for name, (seconds, D) in found.items():
         end = cost(held_out, D, sparse.lasso(held_out, D, lam), lam)

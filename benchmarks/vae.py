@@ -11,14 +11,13 @@ installed, its column is left out. An importance-weighted autoencoder with five 
 
 import logging
 import os
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from _race import medians
 from torch import Tensor, nn
 
 from lectool import nets, random, train
@@ -105,16 +104,9 @@ def run_pythae(x: Tensor, k: int = 1) -> Callable[[], None]:
 
 
 def compare(title: str, runs: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    # the first round warms up
-    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
-    print(f"{title}: " + "   ".join(f"{name} {s:.2f} s" for name, s in medians.items()))
-    return medians
+    found = medians(runs, rounds, warm_up=True)
+    print(f"{title}: " + "   ".join(f"{name} {s:.2f} s" for name, (s, _) in found.items()))
+    return {name: s for name, (s, _) in found.items()}
 
 
 def main() -> None:
