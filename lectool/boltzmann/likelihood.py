@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lectool import check, random
 from lectool.boltzmann.rbm import RBM
 from lectool.boltzmann.states import check_bits
+from lectool.latent import nce_objective
 
 __all__ = [
     "BernoulliNoise",
@@ -171,8 +172,4 @@ class NoiseContrastiveRBM(nn.Module):
         r"""The loss above for bits x, shape (n, d), with fresh noise."""
         check_bits(x, "x", width=self.rbm.W.shape[1])
         y = self.noise.sample(self.nu * len(x))
-        of_data, of_noise = (self.log_prob(v) - self.noise.log_prob(v) for v in (x, y))
-        log_nu = math.log(self.nu)
-        missed = F.softplus(log_nu - of_data).mean()
-        mistaken = F.softplus(of_noise - log_nu).mean()
-        return missed + self.nu * mistaken
+        return -nce_objective(*(self.log_prob(v) - self.noise.log_prob(v) for v in (x, y)), self.nu)

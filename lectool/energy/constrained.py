@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lectool import check, moments
+from lectool.latent import nce_objective
 from lectool.random import noise
 
 __all__ = [
@@ -167,18 +168,18 @@ def make_nce_loss(
 ) -> Callable[[Tensor, Tensor], Tensor]:
     r"""The NCE loss of Λ and log Z for centered data; the noise is the Gaussian with the covariance of x.
 
-    With :math:`G = \log \phi(x) - \log Z - \log p_n(x) - \log \nu` the loss is
-    :math:`E_{p_d} \log(1 + e^{-G}) + \nu E_{p_n} \log(1 + e^G)`, and G is linear in Λ and log Z: logistic regression.
+    It is :func:`lectool.latent.nce_objective`'s negative, a logistic regression, as
+    :math:`\log \phi(x) - \log Z - \log p_n(x)` is linear in Λ and log Z.
     """
     L = torch.linalg.cholesky(x.T @ x / len(x))
     y = noise((nu * len(x), x.shape[1]), x, generator) @ L.T
     log_scale = L.diagonal().log().sum() + 0.5 * len(L) * math.log(2 * math.pi)
     P = torch.cholesky_inverse(L)
-    of_noise = [quadratic(P, t) - log_scale + math.log(nu) for t in (x, y)]
+    of_noise = [quadratic(P, t) - log_scale for t in (x, y)]
 
     def loss(Lambda: Tensor, log_z: Tensor) -> Tensor:
-        G, G_noise = (quadratic(Lambda, t) - log_z - b for t, b in zip((x, y), of_noise))
-        return F.softplus(-G).mean() + nu * F.softplus(G_noise).mean()
+        ratios = (quadratic(Lambda, t) - log_z - b for t, b in zip((x, y), of_noise))
+        return -nce_objective(*ratios, nu)
 
     return loss
 
