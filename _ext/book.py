@@ -30,7 +30,7 @@ from PIL import Image, ImageChops
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-CHAPTER = re.compile(r"chapters/(\d\d)-[\w-]+")
+CHAPTER = re.compile(r"chapters/(\d\d[a-z]?)-[\w-]+")
 # No seconds: they differ threefold between machines.
 TIMES = "A few seconds|About a minute|A minute or two|Two or three minutes"
 TIME_LINE = re.compile(rf"(?:{TIMES}) on a laptop · \S.*")
@@ -60,7 +60,7 @@ class Claim:
 @dataclass
 class Chapter:
     docname: str
-    number: int
+    number: str  # two digits, and a letter where a chapter has several notebooks
     title: str
     lead: str
     time: str
@@ -120,7 +120,7 @@ def opening(source: str) -> tuple[str, str, str]:
             )
             text = re.sub(r"\$([^$]+)\$", r"\1", text)
             if before.type == "heading_open" and before.tag == "h1":
-                title = title or re.sub(r"^\d+\.? +", "", text)
+                title = title or re.sub(r"^\d+[a-z]?\.? +", "", text)
             elif before.type == "paragraph_open":
                 paragraphs.append(text)
     time = next((m[0] for p in paragraphs if (m := TIME_LINE.search(p))), "")
@@ -163,9 +163,7 @@ def load_chapter(app, docname: str) -> Chapter:
     if record is not None:
         _, notebook = cache.merge_match_into_notebook(notebook)
     text = "\n\n".join(cell.source for cell in notebook.cells[:4] if cell.cell_type == "markdown")
-    return Chapter(
-        docname, int(CHAPTER.fullmatch(docname)[1]), *opening(text), cells=notebook.cells
-    )
+    return Chapter(docname, CHAPTER.fullmatch(docname)[1], *opening(text), cells=notebook.cells)
 
 
 def chapters(app) -> list[Chapter]:
@@ -192,7 +190,7 @@ def thumbnail(app, chapter: Chapter, docname: str) -> str:
     if (picture := chapter.picture()) is None:
         return f'<span class="no-picture" aria-hidden="true">{chapter.number}</span>'
     data, alt = picture
-    name = f"card-{chapter.number:02d}-{hashlib.sha256(data).hexdigest()[:8]}.webp"
+    name = f"card-{chapter.number}-{hashlib.sha256(data).hexdigest()[:8]}.webp"
     image = Image.open(io.BytesIO(data)).convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     image = Image.alpha_composite(white, image).convert("RGB")
@@ -200,7 +198,7 @@ def thumbnail(app, chapter: Chapter, docname: str) -> str:
     image.thumbnail((640, 400))
     folder = Path(app.outdir, "_images")
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob(f"card-{chapter.number:02d}-*.webp"):
+    for old in folder.glob(f"card-{chapter.number}-*.webp"):
         if old.name != name:
             old.unlink()
     image.save(folder / name, quality=82, method=6)
@@ -216,7 +214,7 @@ def cards(app, docname: str) -> list[nodes.Node]:
         link = app.builder.get_relative_uri(docname, chapter.docname)
         parts.append(
             f'<article class="chapter-card"><div class="picture">{thumbnail(app, chapter, docname)}</div>'
-            f'<h3><span class="number">{chapter.number:02d}</span> '
+            f'<h3><span class="number">{chapter.number}</span> '
             f'<a href="{link}">{html.escape(chapter.title)}</a></h3>'
             f'<p>{html.escape(shorten(chapter.lead))}</p><p class="time">{html.escape(chapter.time)}</p></article>'
         )
@@ -279,10 +277,8 @@ def claims(app, docname: str) -> list[nodes.Node]:
             app.builder.get_relative_uri(docname, chapter.docname),
             sections(app, chapter.docname),
         )
-        heading = f"{chapter.number:02d} {chapter.title}"
-        section = nodes.section(
-            ids=[f"chapter-{chapter.number:02d}"], classes=["claims-of-chapter"]
-        )
+        heading = f"{chapter.number} {chapter.title}"
+        section = nodes.section(ids=[f"chapter-{chapter.number}"], classes=["claims-of-chapter"])
         section += [nodes.title("", heading), table(found, uri, places)]
         result.append(section)
     return result

@@ -128,7 +128,7 @@ def main(chosen: list[str]) -> int:
     folder = ROOT / "_build" / "colab"
     folder.mkdir(parents=True, exist_ok=True)
     for path in notebooks():
-        if path.parent.name != "chapters" or (chosen and path.name[:2] not in chosen):
+        if path.parent.name != "chapters" or (chosen and path.stem.partition("-")[0] not in chosen):
             continue
         start = time.perf_counter()
         wrong = run(path, folder)

@@ -47,13 +47,13 @@ def reading_path(app, docname: str, body: str) -> list[nodes.Node]:
     needs = nx.DiGraph()
     for line in filter(None, map(str.strip, body.splitlines())):
         number, _, before = line.partition(":")
-        needs.add_node(int(number))
-        needs.add_edges_from((int(b), int(number)) for b in before.split())
+        needs.add_node(number)
+        needs.add_edges_from((b, number) for b in before.split())
     standing = {chapter.number: chapter for chapter in book.chapters(app)}
     if wrong := set(needs) ^ set(standing):
         raise ExtensionError(f"reading-path and the chapters differ in {sorted(wrong)}")
     rows = in_rows(needs)
-    words = {n: textwrap.wrap(f"{n:02d} {standing[n].title}", LETTERS) for n in needs}
+    words = {n: textwrap.wrap(f"{n} {standing[n].title}", LETTERS) for n in needs}
     height = LINE * max(map(len, words.values())) + 2 * PADDING
     step_x, step_y = WIDTH + GAP[0], height + GAP[1]
     whole = max(map(len, rows)) * step_x - GAP[0], len(rows) * step_y - GAP[1]
@@ -72,7 +72,8 @@ def reading_path(app, docname: str, body: str) -> list[nodes.Node]:
         for n in sorted(place)
     )
     said = "; ".join(
-        f"chapter {n} builds on {' and '.join(map(str, sorted(needs.predecessors(n))))}"
+        f"chapter {n.lstrip('0')} builds on "
+        f"{' and '.join(b.lstrip('0') for b in sorted(needs.predecessors(n)))}"
         for n in sorted(needs)
         if needs.in_degree(n)
     )
@@ -83,7 +84,7 @@ def reading_path(app, docname: str, body: str) -> list[nodes.Node]:
     return [book.raw(f'<div class="reading-path">{svg}</div>')]
 
 
-def in_rows(needs: nx.DiGraph) -> list[list[int]]:
+def in_rows(needs: nx.DiGraph) -> list[list[str]]:
     """Chapters below all that they build on, ordered by where those stand, so that few lines cross."""
     edges, at, rows = nx.transitive_reduction(needs), {}, []
     for row in nx.topological_generations(needs):
@@ -110,7 +111,7 @@ def claims_sample(app, docname: str, body: str) -> list[nodes.Node]:
     sample = []
     for line in filter(None, map(str.strip, body.splitlines())):
         number, _, words = line.partition(":")
-        all_of_it = made.get(int(number), [])
+        all_of_it = made.get(number, [])
         found = [r for r in all_of_it if r["sentence"].startswith(words.strip())]
         if all_of_it and len(found) != 1:
             raise ExtensionError(f"claims-sample: {len(found)} claims begin as {line!r} does")

@@ -15,7 +15,7 @@ import yaml
 import lectool
 
 ROOT = Path(__file__).parents[2]
-CHAPTERS = sorted((ROOT / "chapters").glob("[0-9][0-9]-*.ipynb"))
+CHAPTERS = sorted((ROOT / "chapters").glob("[0-9][0-9]*-*.ipynb"))
 SHARED = {
     "check",
     "claims",

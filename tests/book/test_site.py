@@ -20,7 +20,7 @@ PAGES = [
     for path in BUILT
     if not path.relative_to(SITE).parts[0].startswith("_")
 ]
-CHAPTERS = [page for page in PAGES if re.fullmatch(r"chapters/\d\d-.+\.html", page)]
+CHAPTERS = [page for page in PAGES if re.fullmatch(r"chapters/\d\d[a-z]?-.+\.html", page)]
 LOADING = {
     "stylesheet",
     "icon",
