@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from sklearn.linear_model import LinearRegression
 
 ROOT = Path(__file__).parents[2]
 SITE = Path(os.environ.get("LECTOOL_SITE") or ROOT / "_build" / "html")
@@ -144,6 +145,12 @@ def failures_in_outputs(page, html):
             yield f"an output shows an error: {text_of(output)[:80]}"
 
 
+def widgets_of_libraries(page, html):
+    """scikit-learn draws an estimator that a cell ends with, in colors and with markup of its own."""
+    if html.select("[id^=sk-container], .sk-top-container"):
+        yield "an output shows an estimator: let the cell end with something else"
+
+
 CHECKS = [
     broken_links,
     pictures_without_words,
@@ -151,6 +158,7 @@ CHECKS = [
     paths_of_this_machine,
     too_heavy,
     failures_in_outputs,
+    widgets_of_libraries,
 ]
 
 
@@ -265,6 +273,7 @@ DAMAGES = [
     (paths_of_this_machine, "1.0", str(ROOT / "lectool")),
     (too_heavy, "1.0", "1" * MAX_BYTES),
     (failures_in_outputs, "1.0", "Traceback (most recent call last)"),
+    (widgets_of_libraries, "1.0", LinearRegression()._repr_html_()),
 ]
 
 
