@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lectool import parallel
+
 __all__ = [
     "bernoulli",
     "generator",
@@ -77,7 +79,10 @@ def integers(
     r"""Whole numbers 0 … high − 1, all equally likely, int64; ``generator`` as in :func:`noise`."""
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     source = device if generator is None else generator.device
-    return torch.randint(high, shape, device=source, generator=generator).to(device)
+    numbers = parallel.own(
+        lambda size: torch.randint(high, size, device=source, generator=generator), shape
+    )
+    return numbers.to(device)
 
 
 def permutation(
@@ -94,4 +99,5 @@ def _draw(
     like = torch.empty(0) if like is None else like
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     source = like.device if generator is None else generator.device
-    return draw(shape, dtype=like.dtype, device=source, generator=generator).to(like.device)
+    settings = {"dtype": like.dtype, "device": source, "generator": generator}
+    return parallel.own(lambda size: draw(size, **settings), shape).to(like.device)

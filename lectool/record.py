@@ -1,22 +1,24 @@
 r"""What a training loop needs besides its steps: step sizes, means of terms, a bar, and an end by Ctrl-C."""
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from IPython import get_ipython
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from lectool import check
+from lectool import check, parallel
 from lectool.live import is_live
 
-__all__ = ["SCHEDULES", "Record", "Recorder", "Stopped", "adam", "not_finite"]
+__all__ = ["SCHEDULES", "Record", "Recorder", "Stopped", "adam", "not_finite", "resume", "save"]
 
 # name → (share of the updates done → share of the step size)
 SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -96,7 +98,8 @@ class Recorder:
         n_done: of those, the updates that an earlier run has made.
         name: of the bar, which counts updates.
         unit, total, done: in what the caller counts, how many there are, and how many an earlier run has made.
-        progress: whether to show the bar; where ``None``, only if somebody watches.
+        progress: whether to show the bar; where ``None``, only if somebody watches. Of several processes the first
+            shows it.
 
     Raises:
         ValueError: if the schedule is unknown.
@@ -123,7 +126,7 @@ class Recorder:
         self.groups = [(g, g["lr"]) for opt in optimizers for g in opt.param_groups]
         self.sums: dict[str, Tensor] = {}
         self.weight = 0.0
-        shown = is_live() if progress is None else progress
+        shown = parallel.is_first() and (is_live() if progress is None else progress)
         # A bar of plain text: its last state stays in a saved notebook, where a widget's bar would be lost.
         screen = None if get_ipython() is None else sys.stdout
         self.bar = tqdm(
@@ -181,3 +184,98 @@ class Recorder:
             self.start = None
         self.bar.set_postfix({name: f"{mean:.4g}" for name, mean in means.items()})
         self.done += n
+
+
+# ------------------------------------------------------------------------------------------- checkpoints
+
+
+def save(
+    path: Path,
+    name: str,
+    model: nn.Module,
+    optimizers: Sequence[Optimizer],
+    record: Record,
+    generator: torch.Generator | None = None,
+) -> None:
+    r"""Writes all that a training needs to go on from here; of several processes the first one does.
+
+    Arguments:
+        path: of the file, which is replaced in one step: whoever reads finds the old one or the new one.
+        name: of what is trained.
+        model, optimizers: their state.
+        record: of the training up to here.
+        generator: a source of random numbers besides torch's global ones.
+    """
+    if not parallel.is_first():
+        return
+    state = {
+        "name": name,
+        "model": model.state_dict(),
+        "optimizers": [opt.state_dict() for opt in optimizers],
+        "record": asdict(record),
+        "rng": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "generator": None if generator is None else generator.get_state(),
+    }
+    temporary = path.with_name(path.name + ".part")
+    try:
+        torch.save(state, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+KEYS = ("name", "model", "optimizers", "record", "rng", "cuda", "generator")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {key: state[key] for key in KEYS}
+    except Exception as error:
+        raise ValueError(
+            f"{path}: no checkpoint of lectool, or a damaged one ({type(error).__name__})"
+        ) from error
+
+
+def resume(
+    path: Path,
+    name: str,
+    model: nn.Module,
+    optimizers: Sequence[Optimizer],
+    generator: torch.Generator | None = None,
+) -> dict[str, Any] | None:
+    r"""Takes up what :func:`save` wrote; the arguments are its own. The first process reads, for all.
+
+    Returns:
+        the fields of the record; ``None`` where there is no file.
+
+    Raises:
+        ValueError: if the file is damaged, or the checkpoint belongs to another model; which is then as it was.
+    """
+    state = parallel.from_first(lambda: _read(path))
+    if state is None:
+        return None
+    own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    saved = {key: tuple(value.shape) for key, value in state["model"].items()}
+    if state["name"] != name or own != saved:
+        differing = next((k for k in {**own, **saved} if own.get(k) != saved.get(k)), "its class")
+        raise ValueError(
+            f"{path}: a checkpoint of another model, {state['name']} against {name}; they differ in "
+            f"{differing}: {saved.get(differing)} against {own.get(differing)}"
+        )
+    model.load_state_dict(state["model"])
+    for opt, saved_opt in zip(optimizers, state["optimizers"], strict=True):
+        sizes = [group["lr"] for group in opt.param_groups]
+        opt.load_state_dict(saved_opt)
+        for group, lr in zip(opt.param_groups, sizes, strict=True):
+            group["lr"] = lr  # of this call, from which the schedule goes on
+    torch.set_rng_state(state["rng"])
+    if torch.cuda.is_available() and state["cuda"]:
+        for gpu, numbers in zip(range(torch.cuda.device_count()), state["cuda"]):
+            torch.cuda.set_rng_state(numbers, gpu)
+    if generator is not None and state["generator"] is not None:
+        generator.set_state(state["generator"])
+    return state["record"]

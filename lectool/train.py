@@ -1,9 +1,8 @@
 r"""The one gradient loop of the book."""
 
 import math
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lectool import check
-from lectool.record import Record, Recorder, adam, not_finite
+from lectool import check, parallel
+from lectool.batches import Batch, Data, batches_of
+from lectool.record import Record, Recorder, adam, not_finite, resume, save
 
 __all__ = ["History", "device", "epoch", "fit"]
 
@@ -20,9 +20,13 @@ Loss = Callable[..., "Tensor | dict[str, Tensor]"]
 
 
 def device() -> torch.device:
-    r"""The best device at hand: CUDA, then Apple's MPS, then the CPU."""
+    r"""The best device at hand: CUDA, then Apple's MPS, then the CPU. Under torchrun the GPU of this process."""
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        return (
+            torch.device("cuda", parallel.local_rank())
+            if parallel.launched()
+            else torch.device("cuda")
+        )
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
@@ -39,36 +43,27 @@ class History(Record):
         return f"History({self.n_epochs} epochs{': ' if last else ''}{last})"
 
 
-def epoch(
-    loss: Loss,
-    data: Sequence[Tensor],
-    order: Tensor,
-    batch_size: int,
-    opt: Optimizer,
-    book: Recorder,
-) -> None:
+def epoch(loss: Loss, batches: Iterable[Batch], opt: Optimizer, book: Recorder) -> None:
     r"""One pass through the data: for each batch the loss, its gradient, an update.
 
     Arguments:
         loss: called with a batch of each tensor.
-        data: tensors of equal length.
-        order: the rows in the order in which they are used, such as ``torch.randperm(n)``.
-        batch_size: rows an update.
+        batches: how many samples, and these: a part of each tensor.
         opt: moves the parameters.
         book: sets the step size and keeps the means.
     """
-    for rows in order.split(batch_size):
+    for n, batch in batches:
         book.pace()
-        terms = named(loss(*[t[rows] for t in data]))
+        terms = named(loss(*batch))
         opt.zero_grad()
         terms["loss"].backward()
         opt.step()
-        book.add(terms, len(rows))
+        book.add(terms, n)
 
 
 def fit(
     model: nn.Module,
-    x: Tensor | Sequence[Tensor],
+    x: Data,
     *,
     epochs: int = 10,
     steps: int | None = None,
@@ -77,33 +72,45 @@ def fit(
     schedule: str = "constant",
     loss: Loss | None = None,
     optimizer: Callable[..., Optimizer] | None = None,
-    validation: Tensor | Sequence[Tensor] | None = None,
+    validation: Data | None = None,
     callback: Callable[[int, nn.Module], None] | None = None,
     checkpoint: str | Path | None = None,
     progress: bool | None = None,
 ) -> History:
     r"""Trains any model that has a loss.
 
-    The whole data set lies on the model's device as one tensor (or several of equal length, which are
-    then all handed to the loss), batches are slices of a random permutation.
+    The whole data set lies on the model's device as one tensor (or several of equal length, which are then all
+    handed to the loss), batches are slices of a random permutation. Data that do not fit there are fetched batch
+    by batch.
+
+    Under ``torchrun`` the same line trains in several processes: each takes its share of every batch, PyTorch's
+    DistributedDataParallel averages their gradients. The result is that of one process up to rounding, since random
+    numbers of :mod:`lectool.random` are drawn for the whole batch. What differs: layers that draw by themselves
+    (dropout) draw alike in all processes; on CPUs batch normalization takes its statistics over a process's own rows,
+    on GPUs over all; running means, persistent chains and codebooks follow the first process. The last batch of an
+    epoch, where it does not fall into equal shares, is computed whole by everybody.
 
     Arguments:
         model: its parameters are trained in place; in ``train()`` mode meanwhile. A part of it that has an
             attribute ``lr_factor`` is moved by that multiple of the step size.
-        x: data, shape (n, …); moved to the model's device if need be.
+        x: data, shape (n, …), tensors or NumPy arrays; moved to the model's device if need be. Arrays in a file
+            (``np.memmap``, ``torch.from_file`` with ``shared=True``) stay there; of them only some rows are checked.
+            Also a :class:`~torch.utils.data.Dataset` whose items are tensors or tuples of them, or a
+            :class:`~torch.utils.data.DataLoader`, which keeps its own order and batch size.
         epochs: passes through the data, in all: a resumed run does the remaining ones.
         steps: updates in all, in place of ``epochs``: the same work for data sets of different size. The
             last epoch then ends early.
-        batch_size: samples an update; the last batch of an epoch may be smaller.
+        batch_size: samples an update, in all processes together, of whose number it is a multiple; the last batch of an
+            epoch may be smaller.
         lr: Adam's step size, at the start.
         schedule: ``"constant"``; ``"linear"`` or ``"cosine"`` for a decay to 0 at the last update; or
             ``"triangle"``, up from 0 during the first tenth and then down to 0, both linear.
-        loss: called with a batch; returns a scalar, or a dict of named scalars of which ``"loss"`` is
-            the one that is descended; ``model.loss`` where ``None``.
+        loss: called with a batch; returns a scalar, the mean over the batch, or a dict of named scalars of which
+            ``"loss"`` is the one that is descended; ``model.loss`` where ``None``.
         optimizer: called as ``optimizer(parameters, lr=lr)``; fused Adam where ``None``.
         validation: data whose terms are recorded after each epoch under ``"validation …"``.
         callback: called with the epoch's number (from 1) and the model after each epoch, in ``eval()`` mode
-            without gradients.
+            without gradients; in every process, of which ``parallel.is_first()`` names the one that writes.
         checkpoint: a file that is written after each epoch and, where it exists, continued from.
         progress: whether to show a bar; where ``None``, only if somebody watches.
 
@@ -115,20 +122,22 @@ def fit(
         ValueError: if the data are empty, differ in length or hold a NaN, if a setting is out of range, or
             if the checkpoint belongs to another model.
         FloatingPointError: if a term is not finite after an epoch; the message names model, epoch and term.
+        ConnectionError: if another process is gone.
     """
     check.at_least(0, epochs=epochs, steps=0 if steps is None else steps)
     check.at_least(1, batch_size=batch_size)
     check.positive(lr=lr)
     groups = parameter_groups(model, lr)
-    where = next(model.parameters()).device
-    data = on_device(x, where, "x")
-    held_out = None if validation is None else on_device(validation, where, "validation")
+    parallel.join()
+    parallel.check_batch(batch_size)
+    name, where = type(model).__name__, next(model.parameters()).device
+    data = batches_of(x, where)
+    held_out = None if validation is None else batches_of(validation, where, "validation")
     loss = loss or model.loss
     opt, history = (optimizer or adam)(groups, lr=lr), History()
-    if checkpoint is not None and Path(checkpoint).exists():
-        history = _resume(Path(checkpoint), model, opt)
-    n = len(data[0])
-    n_batches = math.ceil(n / batch_size)
+    if checkpoint is not None and (saved := resume(Path(checkpoint), name, model, [opt])):
+        history = History(**saved)
+    n_batches = data.count(batch_size)
     n_updates = epochs * n_batches if steps is None else steps
     epochs = math.ceil(n_updates / n_batches)
     book = Recorder(
@@ -137,38 +146,50 @@ def fit(
         schedule=schedule,
         n_updates=n_updates,
         n_done=history.n_epochs * n_batches,
-        name=type(model).__name__,
+        name=name,
         unit="epoch",
         total=epochs,
         done=history.n_epochs,
         progress=progress,
     )
     try:
-        with book:
+        with book, parallel.watched(checkpoint):
+            descended = parallel.together(model, loss)
+            parallel.agree_at_first(model, opt)
             while history.n_epochs < epochs:
                 model.train()
                 left = n_updates - history.n_epochs * n_batches
-                order = torch.randperm(n, device=where)[: left * batch_size]
-                epoch(loss, data, order, batch_size, opt, book)
-                means, _ = book.means(), model.eval()
+                epoch(descended, data.shuffled(batch_size, left, history.n_epochs), opt, book)
+                parallel.agree(model)
+                means, _ = parallel.mean(book.means(), where), model.eval()
                 with torch.no_grad():
-                    terms = {} if held_out is None else named(loss(*held_out))
-                    means |= {f"validation {name}": term.item() for name, term in terms.items()}
-                    for name in not_finite(means):
+                    if held_out is not None:
+                        means |= validated(loss, held_out.ordered(batch_size))
+                    for term in not_finite(means):
                         raise FloatingPointError(
-                            f"{type(model).__name__}: the term {name!r} is {means[name]} in epoch "
-                            f"{history.n_epochs + 1}; try a smaller lr than {lr:g}, or look for a log or a division "
-                            "of 0 in it"
+                            f"{name}: the term {term!r} is {means[term]} in epoch {history.n_epochs + 1}; try a "
+                            f"smaller lr than {lr:g}, or look for a log or a division of 0 in it"
                         )
                     history.n_epochs += 1
                     book.note(means)
                     if callback is not None:
                         callback(history.n_epochs, model)
                 if checkpoint is not None:
-                    _save(Path(checkpoint), model, opt, history)
+                    save(Path(checkpoint), name, model, [opt], history)
     finally:
         model.eval()
     return history
+
+
+def validated(loss: Loss, batches: Iterable[Batch]) -> dict[str, float]:
+    r"""Means of the terms over the samples of all batches, under ``"validation …"``."""
+    sums: dict[str, float] = {}
+    weight = 0
+    for n, batch in batches:
+        for name, term in named(loss(*batch)).items():
+            sums[name] = sums.get(name, 0.0) + n * term.item()
+        weight += n
+    return {f"validation {name}": total / weight for name, total in sums.items()}
 
 
 def parameter_groups(model: nn.Module, lr: float) -> list[Any]:
@@ -201,67 +222,3 @@ def named(value: "Tensor | dict[str, Tensor]") -> dict[str, Tensor]:
             f"the loss returned the terms {', '.join(terms)}; expected 'loss' among them"
         )
     return terms
-
-
-def on_device(x: Tensor | Sequence[Tensor], where: torch.device, name: str) -> list[Tensor]:
-    r"""One or several tensors of equal length, checked and moved."""
-    tensors = [x] if isinstance(x, Tensor) else list(x)
-    if not all(isinstance(t, Tensor) for t in tensors):
-        raise ValueError(
-            f"{name} is {type(x).__name__}; expected a tensor or a sequence of tensors"
-        )
-    lengths = {len(t) for t in tensors}
-    if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(
-            f"{name} has {[tuple(t.shape) for t in tensors]}; expected equal lengths of at least 1"
-        )
-    for t in tensors:
-        if t.is_floating_point():
-            check.data(t, name, n_dims=t.ndim)
-    return [t.to(where) for t in tensors]
-
-
-def _save(path: Path, model: nn.Module, opt: Optimizer, history: History) -> None:
-    state = {
-        "name": type(model).__name__,
-        "model": model.state_dict(),
-        "optimizer": opt.state_dict(),
-        "history": asdict(history),
-        "rng": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-    temporary = path.with_name(path.name + ".part")
-    try:
-        torch.save(state, temporary)
-        os.replace(temporary, path)  # in one step: whoever reads finds the old file or the new one
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _resume(path: Path, model: nn.Module, opt: Optimizer) -> History:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        name, weights, *_ = (
-            state[key] for key in ("name", "model", "optimizer", "history", "rng", "cuda")
-        )
-    except Exception as error:
-        raise ValueError(
-            f"{path}: no checkpoint of lectool, or a damaged one ({type(error).__name__})"
-        ) from error
-    own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    saved = {key: tuple(value.shape) for key, value in weights.items()}
-    if name != type(model).__name__ or own != saved:
-        differing = next((k for k in {**own, **saved} if own.get(k) != saved.get(k)), "its class")
-        raise ValueError(
-            f"{path}: a checkpoint of another model, {name} against {type(model).__name__}; they differ in "
-            f"{differing}: {saved.get(differing)} against {own.get(differing)}"
-        )
-    model.load_state_dict(weights)
-    sizes = [group["lr"] for group in opt.param_groups]
-    opt.load_state_dict(state["optimizer"])
-    for group, lr in zip(opt.param_groups, sizes, strict=True):
-        group["lr"] = lr  # of this call, from which the schedule goes on
-    torch.set_rng_state(state["rng"])
-    if torch.cuda.is_available() and state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
-    return History(**state["history"])

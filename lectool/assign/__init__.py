@@ -2,11 +2,12 @@ r"""Assignments on the instructor's side: student notebooks from masters, and gr
 
     python -m lectool.assign release assignments/*.ipynb --to assignments/student [--check]
     python -m lectool.assign grade MASTER SUBMISSION [SUBMISSION …] -o grades.csv
+    python -m lectool.assign grade MASTER --merge PART.csv [PART.csv …] -o grades.csv
 
 Needs nbformat, and jupyter-client for grading; students need neither.
 """
 
-from lectool.assign.grade import Grade, grade, grade_all
+from lectool.assign.grade import Grade, grade, grade_all, merge
 from lectool.assign.master import Exercise, MarkerError, read, released, solutions, student_notebook
 from lectool.assign.release import release
 
@@ -16,6 +17,7 @@ __all__ = [
     "MarkerError",
     "grade",
     "grade_all",
+    "merge",
     "read",
     "release",
     "released",

@@ -4,10 +4,8 @@ Grading runs what students wrote. Do it in a container, without a network and wi
 """
 
 import ast
-import csv
 import hashlib
-import io
-import json
+import multiprocessing
 import os
 import secrets
 import tempfile
@@ -16,7 +14,6 @@ import time
 import unicodedata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +21,22 @@ from lectool import check
 from lectool.assign.inside import MIME
 from lectool.assign.kernel import Kernel, Outcome
 from lectool.assign.master import Exercise, checks, exercises, parse, read, student_notebook
+from lectool.assign.tables import (
+    FORMATS,
+    Grade,
+    line,
+    load,
+    merged,
+    read_roster,
+    write_feedback,
+    write_log,
+    write_table,
+)
 
-__all__ = ["Grade", "grade", "grade_all"]
+__all__ = ["Grade", "grade", "grade_all", "merge"]
 
 # cells of a submission that may run out of time before the rest is not run
 MOST_TIMEOUTS = 10
-
-
-@dataclass
-class Grade:
-    r"""What a submission earned: points and the check's report for each exercise."""
-
-    student: str
-    points: dict[str, float]
-    reports: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    key: str = ""
-
-    @property
-    def total(self) -> float:
-        return sum(self.points.values())
 
 
 def _plain(source: str) -> str:
@@ -258,7 +250,12 @@ def grade_all(
     *,
     timeout: float = 60,
     seed: int = 1,
-    workers: int = 2,
+    jobs: int = 2,
+    part: tuple[int, int] = (1, 1),
+    feedback: Path | None = None,
+    kind: str = "plain",
+    column: str | None = None,
+    roster: Path | None = None,
 ) -> list[Grade]:
     r"""Grades submissions side by side and writes a table, which grows with every submission.
 
@@ -271,68 +268,192 @@ def grade_all(
         submissions: notebooks, or folders of them.
         output: the CSV file: a row a student, a column an exercise.
         timeout, seed: as in :func:`grade`.
-        workers: kernels at the same time.
+        jobs: submissions at the same time, each in a process of its own where there are more than one: one that brings
+            its process down costs its own grade only.
+        part: (i, n) grades the i-th of n equal parts of the submissions, counted from 1, as one job of a batch system.
+        feedback: a folder for a page in Markdown a student.
+        kind: ``"plain"``, ``"canvas"`` or ``"moodle"``: the table's columns.
+        column: what Canvas calls the assignment; the master's name where ``None``.
+        roster: Canvas's or Moodle's own export, from which students get their numbers.
 
     Raises:
         FileNotFoundError: if a path does not exist, or there is no notebook at all.
         ValueError: if two submissions have the same name, or a setting is out of range.
     """
     check.positive(timeout=timeout)
-    check.at_least(1, workers=workers)
-    names = [exercise.name for exercise in exercises(read(master), Path(master).name)]
+    check.at_least(1, jobs=jobs)
+    check.one_of(FORMATS, format=kind)
+    index, n_parts = part
+    check.inside(f"[1, {n_parts}]", part=index)
+    most = _most(master)
     found, others = collected(submissions)
     for path, why in others.items():
         print(f"not a submission: {_readable(str(path))} ({why})")
     if not found:
         raise FileNotFoundError(f"no notebook in {', '.join(map(str, submissions))}")
-    log = Path(output).with_suffix(".jsonl")
+    found = {student: found[student] for student in sorted(found)[index - 1 :: n_parts]}
+    out = Output(Path(output), most, feedback, kind, column or Path(master).stem, roster)
     keys = {s: _key(master, path, timeout, seed) for s, path in found.items()}
-    kept = {g.student: g for g in _load(log) if keys.get(g.student) == g.key}
-    grades: dict[str, Grade] = {s: kept[s] for s in found if s in kept}
-    if kept:
-        print(f"{len(kept)} of {len(found)} were graded before")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("".join(_line(g) for g in grades.values()), "utf8")
-    _write(Path(output), names, grades)
-    todo = [s for s in found if s not in grades]
+    out.take([g for g in load(out.log) if keys.get(g.student) == g.key])
+    if out.grades:
+        print(f"{len(out.grades)} of {len(found)} were graded before")
+    todo = [s for s in found if s not in out.grades]
     stop = threading.Event()
+    run = grade if jobs == 1 else _apart
 
     def work(student: str) -> Grade | None:
         if stop.is_set():
             return None
         try:
-            result = grade(master, found[student], student=student, timeout=timeout, seed=seed)
+            result = run(master, found[student], student=student, timeout=timeout, seed=seed)
         except Exception as error:
             # of the machine, not of the student: say so, and grade it next time
-            result = Grade(student, dict.fromkeys(names, 0.0))
+            result = Grade(student, dict.fromkeys(most, 0.0))
             result.notes.append(f"NOT GRADED: {type(error).__name__}: {error}")
             return result
         result.key = keys[student]
         return result
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(jobs) as pool:
         try:
             for future in as_completed([pool.submit(work, student) for student in todo]):
                 if (result := future.result()) is None:
                     continue
-                grades[result.student] = result
-                if result.key:
-                    with log.open("a", encoding="utf8") as file:
-                        file.write(_line(result))
-                _write(Path(output), names, grades)
+                out.add(result)
                 n_passed = sum(points > 0 for points in result.points.values())
                 words = [
-                    f"{n_passed} of {len(names)} exercises, {result.seconds:.1f} s",
+                    f"{n_passed} of {len(most)} exercises, {result.seconds:.1f} s",
                     *result.notes,
                 ]
                 print(
-                    f"[{len(grades)}/{len(found)}] {result.student}: {'; '.join(words)}", flush=True
+                    f"[{len(out.grades)}/{len(found)}] {result.student}: {'; '.join(words)}",
+                    flush=True,
                 )
         except KeyboardInterrupt:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    return [grades[student] for student in sorted(grades)]
+    return out.finish()
+
+
+def merge(
+    master: Path,
+    tables: Sequence[Path],
+    output: Path,
+    *,
+    feedback: Path | None = None,
+    kind: str = "plain",
+    column: str | None = None,
+    roster: Path | None = None,
+) -> list[Grade]:
+    r"""Puts the plain tables of several runs together, such as those of the jobs of a batch system.
+
+    Arguments:
+        tables: CSV files of :func:`grade_all`; reports come from the logs beside them.
+        master, output, feedback, kind, column, roster: as in :func:`grade_all`.
+
+    Raises:
+        FileNotFoundError: if a table is missing.
+        ValueError: if a table has other exercises than the master, or a student has two different results.
+    """
+    check.one_of(FORMATS, format=kind)
+    most = _most(master)
+    grades = merged(tables, most)
+    out = Output(Path(output), most, feedback, kind, column or Path(master).stem, roster)
+    out.take(grades)
+    print(f"{len(grades)} students from {len(tables)} tables")
+    return out.finish()
+
+
+class Output:
+    r"""Table, log and feedback of a run, as they grow."""
+
+    def __init__(
+        self,
+        table: Path,
+        most: dict[str, float],
+        feedback: Path | None,
+        kind: str,
+        title: str,
+        roster: Path | None,
+    ) -> None:
+        self.table, self.log, self.most = table, table.with_suffix(".jsonl"), most
+        self.feedback, self.title = None if feedback is None else Path(feedback), title
+        self.settings = {"kind": kind, "column": title, "roster": read_roster(roster, kind)}
+        self.grades: dict[str, Grade] = {}
+        table.parent.mkdir(parents=True, exist_ok=True)
+
+    def take(self, grades: Sequence[Grade]) -> None:
+        r"""Begins with the grades of earlier runs, and nothing else."""
+        self.grades = {grade.student: grade for grade in grades}
+        write_log(self.log, [grade for grade in grades if grade.key])
+        self._write()
+        for grade in grades:
+            self._page(grade)
+
+    def add(self, grade: Grade) -> None:
+        self.grades[grade.student] = grade
+        if grade.key:
+            with self.log.open("a", encoding="utf8") as file:
+                file.write(line(grade))
+        self._write()
+        self._page(grade)
+
+    def finish(self) -> list[Grade]:
+        r"""All grades in the students' order, which is also that of the log, however many jobs there were."""
+        ordered = [self.grades[student] for student in sorted(self.grades)]
+        write_log(self.log, [grade for grade in ordered if grade.key])
+        return ordered
+
+    def _write(self) -> None:
+        write_table(self.table, list(self.grades.values()), self.most, **self.settings)
+
+    def _page(self, grade: Grade) -> None:
+        if self.feedback is not None:
+            write_feedback(self.feedback, grade, self.most, self.title)
+
+
+def _most(master: Path) -> dict[str, float]:
+    r"""The points of each exercise."""
+    return {e.name: e.points for e in exercises(read(master), Path(master).name)}
+
+
+# ----------------------------------------------------------------------------------- a process a submission
+
+
+def _apart(master: Path, submission: Path, **settings: Any) -> Grade:
+    r""":func:`grade` in a process of its own.
+
+    Raises:
+        ChildProcessError: if the process died.
+    """
+    # A server that has read this package forks off a process for each submission, where there is such a thing.
+    known = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if known else "spawn")
+    if known:
+        context.set_forkserver_preload(["lectool.assign.grade"])
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sender, master, submission, settings))
+    process.start()
+    sender.close()  # so that the end of the process ends the pipe
+    try:
+        result = receiver.recv()
+    except EOFError:
+        process.join()
+        raise ChildProcessError(f"its process ended with code {process.exitcode}") from None
+    process.join()
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _send(sender: Any, master: Path, submission: Path, settings: dict[str, Any]) -> None:
+    try:
+        sender.send(grade(master, submission, **settings))
+    except KeyboardInterrupt:
+        os._exit(130)  # the process that waits for it says so
+    except Exception as error:
+        sender.send(RuntimeError(f"{type(error).__name__}: {error}"))
 
 
 def _key(master: Path, submission: Path, timeout: float, seed: int) -> str:
@@ -343,36 +464,3 @@ def _key(master: Path, submission: Path, timeout: float, seed: int) -> str:
     for path in (Path(master), Path(submission), *parts):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
-
-
-def _line(grade: Grade) -> str:
-    return json.dumps(asdict(grade), ensure_ascii=False) + "\n"
-
-
-def _load(log: Path) -> list[Grade]:
-    grades = []
-    for line in log.read_text("utf8").splitlines() if log.is_file() else []:
-        try:
-            grades.append(Grade(**json.loads(line)))
-        except (ValueError, TypeError):  # the line at which a run was cut off
-            continue
-    return grades
-
-
-def _write(path: Path, names: list[str], grades: dict[str, Grade]) -> None:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["student", *names, "total", "notes"])
-    for student in sorted(grades):
-        result = grades[student]
-        points = [f"{result.points.get(name, 0.0):g}" for name in names]
-        notes = " | ".join(" ".join(note.split()) for note in result.notes)
-        table.writerow([_harmless(student), *points, f"{result.total:g}", _harmless(notes)])
-    part = path.with_name(path.name + ".part")
-    part.write_text(text.getvalue(), "utf8")
-    part.replace(path)
-
-
-def _harmless(text: str) -> str:
-    r"""A spreadsheet takes a cell that begins with one of these for a formula."""
-    return f"'{text}" if text.startswith(tuple("=+-@\t\r")) else text

@@ -8,16 +8,17 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lectool import check
+from lectool import check, parallel
 from lectool.gan.sanity import check_two
 from lectool.random import integers, noise
-from lectool.record import Record, Recorder, adam, not_finite
+from lectool.record import Record, Recorder, adam, not_finite, resume, save
 
 __all__ = [
     "Game",
@@ -292,22 +293,28 @@ def play(
     each: Callable[[int, Game], Any] | None = None,
     window: int = 50,
     generator: torch.Generator | None = None,
+    checkpoint: str | Path | None = None,
     progress: bool | None = None,
 ) -> GameRecord:
     r"""Plays a game; its networks are trained in place.
+
+    Under ``torchrun`` several processes play it together, each with its share of every batch. The result is that of one
+    process up to rounding; for what differs see :func:`lectool.train.fit`.
 
     Arguments:
         game: of two players, see :func:`two_player`, or of any.
         x: data, shape (n, …); or several tensors of equal length, of which those after the first are conditions.
         n_steps: steps, each with one update of the makers.
-        batch_size: samples an update, drawn with replacement.
-        step: called as ``step(game, batches, generator)``; returns named terms.
+        batch_size: samples an update, drawn with replacement; in all processes together, of whose number it is a
+            multiple.
+        step: called as ``step(game, batches, generator)``; returns named terms. Its updates are made by :func:`move`.
         schedule: of all step sizes over the game, see :func:`lectool.train.fit`.
         each: called as ``each(n, game)`` before the first step, with n = 0, and after each; see :class:`Snapshots`.
             A generator with averaged weights is torch's ``swa_utils.AveragedModel``, updated here; with spectral
             norms in it, :func:`settle` its ``module`` before use.
         window: steps a record, and between two looks at whether the game is still finite.
         generator: source of the codes and batches; torch's global one where ``None``.
+        checkpoint: a file that is written after each window and, where it exists, continued from.
         progress: whether to show a bar; where ``None``, only if somebody watches.
 
     Returns:
@@ -317,13 +324,20 @@ def play(
     Raises:
         Stopped: in a notebook, after Ctrl-C; its ``record`` is the record.
         ValueError: before training, if a setting is out of range, or the data are empty, not finite, or do not fit
-            the players.
+            the players; or if the checkpoint belongs to another game.
+        ConnectionError: if another process is gone.
     """
     check.at_least(0, n_steps=n_steps)
     check.at_least(1, batch_size=batch_size, window=window)
+    parallel.join()
+    parallel.check_batch(batch_size)
     data, modules = _data(game, x), game.modules
     record, players = GameRecord(), [*game.makers.values(), *game.judges.values()]
     optimizers, tell = [player.optimizer for player in players], each or (lambda n, game: None)
+    name, device = f"game of {', '.join([*game.makers, *game.judges])}", data[0].device
+    state = [modules, optimizers]
+    if checkpoint is not None and (saved := resume(Path(checkpoint), name, *state, generator)):
+        record = GameRecord(**saved)
     book = Recorder(
         record,
         optimizers,
@@ -332,26 +346,28 @@ def play(
         name="game",
         unit="step",
         total=n_steps,
+        n_done=record.n_steps,
+        done=record.n_steps,
         progress=progress,
     )
     good = _state(modules)
     try:
-        with book:
+        with book, parallel.watched(checkpoint), _together(players):
+            parallel.agree(modules, generator)
             modules.train()
-            tell(0, game)
+            if record.n_steps == 0:
+                tell(0, game)
             while record.n_steps < n_steps and not record.stopped:
                 n = min(window, n_steps - record.n_steps)
-                rows = integers(len(data[0]), (n, game.k, batch_size), data[0].device, generator)
+                rows = integers(len(data[0]), (n, game.k, batch_size), device, generator)
                 for i in range(n):
                     book.pace()
-                    book.add(
-                        {
-                            name: t.mean()
-                            for name, t in step(game, _batches(data, rows[i]), generator).items()
-                        }
-                    )
+                    with parallel.share(batch_size) as own:
+                        terms = step(game, _batches(data, rows[i, :, own]), generator)
+                    book.add({name: t.mean() for name, t in terms.items()})
                     tell(record.n_steps + i + 1, game)
-                means = book.means()
+                parallel.agree(modules, generator)
+                means = parallel.mean(book.means(), device)
                 if bad := not_finite(means) + _not_finite(modules):
                     modules.load_state_dict(good)
                     record.stopped = (
@@ -362,9 +378,28 @@ def play(
                     good, record.n_steps = _state(modules), record.n_steps + n
                     record.steps.append(record.n_steps)
                     book.note(means, n)
+                    if checkpoint is not None:
+                        save(Path(checkpoint), name, *state, record, generator)
     finally:
         modules.eval()
     return record
+
+
+@contextmanager
+def _together(players: Sequence[Player]) -> Iterator[None]:
+    r"""Each player's gradients are averaged over all processes, where there are several.
+
+    It is the loss that DistributedDataParallel wraps, not the network: it counts on one forward pass for each backward
+    pass, and a discriminator looks at real data, at fakes and, in the generator's loss, once more without an update.
+    """
+    losses = [player.loss for player in players]
+    for player in players:
+        player.loss = parallel.together(player.net, player.loss)
+    try:
+        yield
+    finally:
+        for player, loss in zip(players, losses):
+            player.loss = loss
 
 
 def _batches(data: Sequence[Tensor], rows: Tensor) -> list[list[Tensor]]:

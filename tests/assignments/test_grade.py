@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
 import nbformat
@@ -244,11 +245,10 @@ def test_a_table_that_grows_and_goes_on(master, folder, tmp_path, capsys, monkey
     ]
     first = output.read_text("utf8")
 
-    import sys
-
     module = sys.modules["lectool.assign.grade"]
     ran = []
     monkeypatch.setattr(module, "grade", lambda *a, **k: ran.append(k["student"]) or 1 / 0)
+    command += ["--jobs", "1"]  # in this process, where the stand-in is
     assert main(command) == 0
     assert ran == [] and output.read_text("utf8") == first
     assert "3 of 3 were graded before" in capsys.readouterr().out
@@ -275,8 +275,6 @@ def test_a_table_that_grows_and_goes_on(master, folder, tmp_path, capsys, monkey
 
 
 def test_ctrl_c_keeps_what_was_graded(master, folder, tmp_path, capsys, monkeypatch):
-    import sys
-
     module = sys.modules["lectool.assign.grade"]
 
     def stand_in(master, path, *, student, **_):
@@ -286,7 +284,7 @@ def test_ctrl_c_keeps_what_was_graded(master, folder, tmp_path, capsys, monkeypa
 
     monkeypatch.setattr(module, "grade", stand_in)
     output = tmp_path / "grades.csv"
-    assert main(["grade", str(master), str(folder), "-o", str(output), "--workers", "1"]) == 130
+    assert main(["grade", str(master), str(folder), "-o", str(output), "--jobs", "1"]) == 130
     assert "goes on" in capsys.readouterr().err
     assert "anna" in [row[0] for row in table(output)]
 
@@ -333,7 +331,7 @@ STUDENTS = ["Zo\u00eb", "anna", "carl", "class 2/anna", "dora.ipynb/a01"]
 
 def test_what_is_no_submission_is_named(master, unpacked, tmp_path, capsys):
     output = tmp_path / "grades.csv"
-    grade_all(master, [unpacked], output)
+    grade_all(master, [unpacked], output, jobs=1)
     assert [row[0] for row in table(output)[1:]] == STUDENTS
     said = re.findall(r"^not a submission: (.+) \((.+)\)$", capsys.readouterr().out, re.MULTILINE)
     assert {str(Path(path).relative_to(unpacked)): why for path, why in said} == {
@@ -396,7 +394,16 @@ def test_formulas_in_names_are_harmless(master, tmp_path, monkeypatch):
         (["{empty}"], "no notebook in"),
         (["{master}", "--timeout", "0"], "timeout is 0"),
         (["{master}", "--timeout", "nan"], "timeout is nan"),
-        (["{master}", "--workers", "0"], "workers is 0"),
+        (["{master}", "--jobs", "0"], "jobs is 0"),
+        (["{master}", "--part", "3/2"], "part is 3; expected a number in [1, 2]"),
+        ([], "expected either submissions or --merge"),
+        (["{master}", "--merge", "{master}"], "expected either submissions or --merge"),
+        (["--merge", "nowhere.csv"], "nowhere.csv"),
+        (
+            ["{master}", "--roster", "{master}", "--format", "canvas"],
+            "none of the columns Student, ID",
+        ),
+        (["{master}", "--roster", "{master}"], "none of the columns (no platform)"),
     ],
 )
 def test_bad_calls_are_named(arguments, words, master, tmp_path, capsys):
@@ -405,3 +412,205 @@ def test_bad_calls_are_named(arguments, words, master, tmp_path, capsys):
     arguments = [a.format(**places) for a in arguments]
     assert main(["grade", str(master), *arguments, "-o", str(tmp_path / "g.csv")]) == 2
     assert words in capsys.readouterr().err
+
+
+# --- a large course -------------------------------------------------------------------------------
+
+
+KILLER = "import os\n\n\ndef slow_features(z, k):\n    os.kill(os.getppid(), 9)"
+
+
+def test_jobs_are_processes_with_the_same_results(master, folder, tmp_path, capsys):
+    """Beside a submission that kills the process which grades it, the others get what they got one by one."""
+    command = ["grade", str(master), str(folder), "--timeout", str(TIMEOUT), "-o"]
+    assert main([*command, str(tmp_path / "one.csv"), "--jobs", "1"]) == 0
+    nb = submission(master, slow_features=KILLER)
+    (folder / "carl.ipynb").write_text(json.dumps(nb), "utf8")
+    assert main([*command, str(tmp_path / "two.csv"), "--jobs", "2"]) == 0
+    one, two = (table(tmp_path / f"{name}.csv") for name in ("one", "two"))
+    (killer,) = [row for row in two if row[0] == "carl"]
+    assert [row for row in two if row[0] != "carl"] == one
+    assert killer[1:5] == ["0"] * 4
+    assert killer[5] == "NOT GRADED: ChildProcessError: its process ended with code -9"
+    logs = [
+        [json.loads(text) for text in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    for log in logs:
+        for entry in log:
+            entry.pop("seconds")
+    assert logs[0] == logs[1], "in the same order, with the same reports"
+
+
+def test_what_a_process_raises_is_said(master, tmp_path):
+    module = sys.modules["lectool.assign.grade"]
+    with pytest.raises(RuntimeError, match=r"MarkerError|ValueError|FileNotFoundError"):
+        module._apart(tmp_path / "no master.ipynb", master, student="anna", timeout=5, seed=1)
+
+
+@pytest.fixture
+def graded(monkeypatch):
+    """Grades without a kernel: a point for each letter of the name but the last exercise's."""
+    module = sys.modules["lectool.assign.grade"]
+
+    def stand_in(master, path, *, student, **_):
+        points = {NAMES[0]: 2.0, NAMES[1]: float(student.startswith("a")), NAMES[2]: 0.0}
+        reports = {NAMES[0]: "passed", NAMES[2]: "=1+1 ```` <b>"}
+        return module.Grade(student, points, reports, ["a note,\n of two lines"], 0.1)
+
+    monkeypatch.setattr(module, "grade", stand_in)
+    return stand_in
+
+
+def many(tmp_path, names):
+    folder = tmp_path / "in"
+    for name in names:
+        path = folder / f"{name}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(EMPTY)
+    return folder
+
+
+COURSE = ["anna", "bert", "class 2/anna", "dora", "emil"]
+
+
+def test_parts_together_are_the_whole(master, graded, tmp_path, capsys):
+    folder = many(tmp_path, COURSE)
+    whole = grade_all(master, [folder], tmp_path / "whole.csv", jobs=1)
+    parts = []
+    for i in (1, 2, 3, 4, 5, 6):
+        parts.append(tmp_path / "parts" / f"{i}.csv")
+        command = ["grade", str(master), str(folder), "-o", str(parts[-1]), "--jobs", "1"]
+        assert main([*command, "--part", f"{i}/6"]) == 0
+    assert [len(table(path)) for path in parts] == [2, 2, 2, 2, 2, 1]
+    merged = ["grade", str(master), "--merge", *map(str, reversed(parts))]
+    assert main([*merged, "-o", str(tmp_path / "merged.csv")]) == 0
+    assert "5 students from 6 tables" in capsys.readouterr().out
+    for end in ("csv", "jsonl"):
+        assert (tmp_path / f"merged.{end}").read_text() == (tmp_path / f"whole.{end}").read_text()
+    assert [g.student for g in whole] == COURSE
+    two = [len(table(_part(master, folder, tmp_path, i))) - 1 for i in (1, 2)]
+    assert two == [3, 2]
+    for path in parts:
+        path.with_suffix(".jsonl").unlink()  # without reports
+    assert main([*merged, "-o", str(tmp_path / "bare.csv")]) == 0
+    assert (tmp_path / "bare.csv").read_text() == (tmp_path / "whole.csv").read_text()
+
+
+def _part(master, folder, tmp_path, i):
+    grade_all(master, [folder], tmp_path / f"half{i}.csv", jobs=1, part=(i, 2))
+    return tmp_path / f"half{i}.csv"
+
+
+def test_one_student_with_two_results_is_refused(master, tmp_path, capsys):
+    head = ",".join(["student", *NAMES, "total", "notes"])
+    for name, row in {"a": "anna,2,1,0,3,", "b": "anna,2,0,0,2,", "c": "anna,2,1,0,3,"}.items():
+        (tmp_path / f"{name}.csv").write_text(f"{head}\n{row}\n")
+    (tmp_path / "d.csv").write_text("student,other,total,notes\n")
+    merged = ["grade", str(master), "-o", str(tmp_path / "all.csv"), "--merge"]
+    assert main([*merged, str(tmp_path / "a.csv"), str(tmp_path / "c.csv")]) == 0
+    assert table(tmp_path / "all.csv")[1:] == [["anna", "2", "1", "0", "3", ""]]
+    assert main([*merged, str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]) == 2
+    assert "anna has 3 points in" in capsys.readouterr().err
+    assert main([*merged, str(tmp_path / "d.csv")]) == 2
+    assert "its columns are student, other, total, notes; expected student, a1.whiten" in (
+        capsys.readouterr().err
+    )
+
+
+CANVAS = ["muster_12345_777_a01", "zoe_LATE_99_778_a01", "bert"]
+
+
+def test_canvas(master, graded, tmp_path):
+    folder, output = many(tmp_path, CANVAS), tmp_path / "g.csv"
+    column = "A1 (4711)"
+    grade_all(master, [folder], output, jobs=1, kind="canvas", column=column)
+    head = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", column]
+    possible = ["    Points Possible", "", "", "", "", "4"]
+    assert table(output) == [
+        head,
+        possible,
+        ["bert", "", "", "bert", "", "2"],
+        ["muster_12345_777_a01", "12345", "", "", "", "2"],
+        ["zoe_LATE_99_778_a01", "99", "", "", "", "2"],
+    ]
+    roster = tmp_path / "export.csv"
+    roster.write_text(
+        "\ufeffStudent,ID,SIS User ID,SIS Login ID,Section,A1 (4711)\n    Points Possible,,,,,4\n"
+        '"Muster, Max",12345,s1,mm1,Group A,\n"Berg, Bert",7,s2,bert,Group B,\n'
+        '"Twin, A",8,s3,,x,\n"Twin, A",9,s4,,y,\n'
+    )
+    grade_all(master, [folder], output, jobs=1, kind="canvas", column=column, roster=roster)
+    assert table(output)[2:] == [
+        ["Berg, Bert", "7", "s2", "bert", "Group B", "2"],
+        ["Muster, Max", "12345", "s1", "mm1", "Group A", "2"],
+        ["zoe_LATE_99_778_a01", "99", "", "", "", "2"],
+    ]
+    many(tmp_path, ["Twin, A"])
+    grade_all(master, [folder], output, jobs=1, kind="canvas", column=column, roster=roster)
+    row = next(row for row in table(output) if row[0] == "Twin, A")
+    assert row[1:4] == ["", "", "Twin, A"], (
+        "two students of one name: neither is taken for the other"
+    )
+
+
+def test_moodle(master, graded, tmp_path):
+    names = ["Anna Muster_17_assignsubmission_file_/a01", "bert@uni.edu", "emil"]
+    folder, output = many(tmp_path, names), tmp_path / "g.csv"
+    command = ["grade", str(master), str(folder), "-o", str(output), "--jobs", "1"]
+    assert main([*command, "--format", "moodle"]) == 0
+    head, *rows = table_with_lines(output)
+    assert head == [
+        *["Identifier", "Full name", "Email address"],
+        *["Grade", "Maximum Grade", "Feedback comments"],
+    ]
+    assert [row[:5] for row in rows] == [
+        ["Participant 17", "Anna Muster", "", "2", "4"],
+        ["", "bert@uni.edu", "bert@uni.edu", "2", "4"],
+        ["", "emil", "", "2", "4"],
+    ]
+    assert rows[0][5].splitlines() == [
+        "a1.whiten: 2 of 2",
+        "a1.slow_features: 0 of 1 ()",
+        "a1.decorrelate: 0 of 1 (=1+1 ```` <b>)",
+        "a note,",
+        " of two lines",
+    ]
+    roster = tmp_path / "worksheet.csv"
+    roster.write_text(
+        "Identifier,Full name,Email address,Status,Grade\nParticipant 17,Anna M.,am@uni.edu,x,\n"
+        "Participant 18,Bert B.,bert@uni.edu,x,\nParticipant 19,emil,e@uni.edu,x,\n"
+    )
+    assert main([*command, "--format", "moodle", "--roster", str(roster)]) == 0
+    assert [row[:3] for row in table_with_lines(output)[1:]] == [
+        ["Participant 17", "Anna M.", "am@uni.edu"],
+        ["Participant 18", "Bert B.", "bert@uni.edu"],
+        ["Participant 19", "emil", "e@uni.edu"],
+    ]
+
+
+def table_with_lines(path):
+    with path.open(newline="", encoding="utf8") as file:
+        return list(csv.reader(file))
+
+
+def test_a_page_for_each_student(master, graded, tmp_path):
+    folder = many(tmp_path, ["anna", "class 2/anna"])
+    grade_all(master, [folder], tmp_path / "g.csv", jobs=1, feedback=tmp_path / "back")
+    pages = sorted(
+        p.relative_to(tmp_path / "back").as_posix() for p in (tmp_path / "back").rglob("*.md")
+    )
+    assert pages == ["anna.md", "class 2/anna.md"]
+    text = (tmp_path / "back" / "anna.md").read_text("utf8")
+    assert text.startswith("# a01-short: anna\n\n3 of 4 points.\n\n> a note, of two lines\n")
+    assert "## a1.whiten: 2 of 2\n\n```text\npassed\n```\n" in text
+    assert "## a1.slow_features: 1 of 1\n\n```text\nno report\n```\n" in text
+    assert "`````text\n=1+1 ```` <b>\n`````\n" in text, "a fence longer than any in the report"
+
+
+def test_a_page_stays_in_its_folder(tmp_path):
+    from lectool.assign.tables import Grade, write_feedback
+
+    for student in ("../../out", "/etc/out", "..", "./a/../out"):
+        path = write_feedback(tmp_path / "back", Grade(student, {}), {}, "A1")
+        assert (tmp_path / "back").resolve() in path.resolve().parents
