@@ -22,7 +22,7 @@ TITLE = re.compile(r"# @title (\S.*)\n")
 FOLDED = {"hide-input", "hide-cell"}
 # What a call says about the cell it stands in, in the order in which a name lists it.
 KINDS = {
-    "Slider": r"explore|(?:pads\.)?(?:hopfield|ising|latent|rbm|sketch|sparse)_pad",
+    "Slider": r"explore|(?:pads\.)?(?:hopfield|ising|latent|rbm|sketch|sparse|stroke)_pad",
     "Diagram": r"diagram\.(?:show|\w*svd)",
     "Training": r"(?:train\.)?fit|(?:gan\.)?play",
     "Figure": r"plt\.show|plot\.image_\w+|plt\.subplots|plt\.figure",

@@ -12,6 +12,7 @@ from lectool.pads.network import ACTIVATIONS
 from lectool.pads.rbm import rbm_pad
 from lectool.pads.sketch import sketch_pad
 from lectool.pads.sparse import sparse_pad
+from lectool.pads.stroke import stroke_pad
 
 __all__ = [
     "ACTIVATIONS",
@@ -21,4 +22,5 @@ __all__ = [
     "rbm_pad",
     "sketch_pad",
     "sparse_pad",
+    "stroke_pad",
 ]

@@ -45,6 +45,7 @@ SCRIPTS = {
     "ising-pad": ("pads.js", "pads-moving.js", "pads-ising.js"),
     "hopfield-pad": ("pads.js", "pads-moving.js", "pads-hopfield.js"),
     "rbm-pad": ("pads.js", "pads-moving.js", "pads-rbm.js"),
+    "stroke-pad": ("pads.js", "pads-network.js", "pads-moving.js", "pads-stroke.js"),
 }
 
 

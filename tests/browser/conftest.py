@@ -24,7 +24,10 @@ def site_pages():
 
 
 # Figures with a slider, as classes.
-MOVING = ("explore", "hopfield-pad", "ising-pad", "latent-pad", "rbm-pad", "sparse-pad")
+MOVING = (
+    *("explore", "hopfield-pad", "ising-pad", "latent-pad"),
+    *("rbm-pad", "sparse-pad", "stroke-pad"),
+)
 
 
 def pages_with(*kinds):

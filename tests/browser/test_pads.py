@@ -13,6 +13,7 @@ from lectool import pads
 from lectool.graphical import Ising, all_spins, onsager_magnetization
 from lectool.nets import mlp
 from lectool.sparse import fista, shrink_positive
+from lectool.zoo.inverse import project
 
 READ = """selector => {
   const canvas = document.querySelector(selector);
@@ -679,3 +680,194 @@ def test_hopfield_pad_leaves_units_at_which_nothing_pulls(painted):
     page.locator(".pad-step").click()
     assert torch.equal(state_of(page), before)
     assert page.locator("figure").get_attribute("data-state") == "at rest"
+
+
+# ------------------------------------------------------------------------------------------ stroke pad
+
+
+def strokes(n=2, n_pixels=48):
+    torch.manual_seed(1)
+    drawn = torch.randint(-1, 2, (n, n_pixels)).float()
+    drawn[:, 0] = 1
+    return drawn
+
+
+def pen(sizes=(6, 20, 12, 48), kind=nn.ReLU, last=nn.Tanh):
+    torch.manual_seed(0)
+    generator = mlp(sizes, kind, last=last)
+    with torch.no_grad():
+        for p in generator.parameters():
+            p.copy_(p.mul(2).half())  # as they travel
+    return generator
+
+
+def stroke_page(painted, generator, drawn, motion="reduce", **settings):
+    shape = {48: (6, 8), 784: (28, 28)}[drawn.shape[1]]
+    return painted(
+        lambda: pads.stroke_pad(generator, shape, examples=drawn, project=project, **settings),
+        motion=motion,
+    )
+
+
+@pytest.mark.parametrize("kind", list(pads.ACTIVATIONS))
+def test_stroke_pad_goes_back_through_the_network_as_autograd_does(painted, kind):
+    generator = pen(kind=kind, last=nn.Sigmoid)
+    page = stroke_page(painted, generator, strokes(), values=(0.0, 1.0))
+    ask = """([z, slope]) => {
+      const { y, back } = document.querySelector("figure").stroke.generate(z);
+      return [[...y], [...back(slope)]];
+    }"""
+    for _ in range(3):
+        z, slope = torch.randn(6).double().requires_grad_(), torch.randn(48).double()
+        y, below = page.evaluate(ask, [z.tolist(), slope.tolist()])
+        expected = generator.double()(z)
+        (back,) = torch.autograd.grad(expected, z, slope)
+        assert (torch.tensor(y).double() - expected).abs().max() < 1e-6
+        assert (torch.tensor(below).double() - back).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("prior", [0.0, 1.0, 8.0])
+def test_stroke_pad_searches_as_torch_does(painted, prior):
+    generator, drawn = pen(), strokes()
+    page = stroke_page(painted, generator, drawn, prior=prior, start=torch.ones(6) / 2)
+    for example in drawn:
+        code = page.evaluate("[...document.querySelector('figure').stroke.code()]")
+        page.evaluate(
+            "() => { for (let i = 0; i < 25; i++) document.querySelector('.pad-step').click(); }"
+        )
+        mask = (example != 0).double()[None]
+        found = project(
+            generator.double(),
+            example[None].double(),
+            torch.tensor([code]).double(),
+            distance=lambda a, b, mask=mask: (mask * (a - b)).square().sum(1),
+            prior=prior,
+            n_steps=25,
+        )
+        seen = torch.tensor(page.evaluate("document.querySelector('figure').stroke.code()"))
+        assert (seen - found.z[0]).abs().max() < 3e-3
+        with torch.no_grad():
+            y = generator(found.z)[0]
+        picture = torch.tensor(page.evaluate(READ, ".pad-found"), dtype=torch.float32)
+        assert (picture - gray((y + 1) / 2)).abs().max() <= 1.5
+        error = (((y - example) / 2)[example != 0] ** 2).mean()
+        numbers = page.locator(".pad-numbers span").all_text_contents()[1::2]
+        assert int(numbers[0]) == mask.sum() and abs(float(numbers[1]) - error) < 2e-3
+        assert abs(float(numbers[2]) - found.z.square().mean().sqrt()) < 0.01
+        page.get_by_text("next example").click()
+
+
+def inked(page, height=6, width=8):
+    """1 where ink is wanted, −1 where none is, 0 elsewhere."""
+    rgba = page.evaluate(READ.replace(".filter((_, i) => i % 4 === 0)", ""), ".pad-field")
+    rgb = torch.tensor(rgba).view(-1, 4)[:, :3]
+    drawn = torch.zeros(len(rgb))
+    drawn[(rgb == torch.tensor([230, 159, 0])).all(1)] = 1
+    drawn[(rgb == torch.tensor([0, 80, 127])).all(1)] = -1
+    return drawn.view(height, width)
+
+
+def test_stroke_pad_by_hand(painted):
+    drawn = strokes(1, 784)
+    page = stroke_page(painted, pen((6, 20, 784)), drawn)
+    assert torch.equal(inked(page, 28, 28).flatten(), drawn[0])
+    page.locator(".pad-clear").click()
+    assert (inked(page, 28, 28) == 0).all()
+    assert page.locator(".pad-numbers span").nth(3).text_content() == "–"
+    before = page.evaluate(READ, ".pad-found")
+    page.locator(".pad-step").click()
+    assert page.evaluate(READ, ".pad-found") == before, "nothing is drawn, and yet it moves"
+    box = page.locator(".pad-field").bounding_box()
+
+    def stroke(row):
+        y = box["y"] + (row + 0.5) / 28 * box["height"]
+        page.mouse.move(box["x"] + 0.2 * box["width"], y)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 0.8 * box["width"], y, steps=4)
+        page.mouse.up()
+
+    stroke(8)
+    page.get_by_text("no ink (blue)").click()
+    stroke(20)
+    seen = inked(page, 28, 28)
+    assert (seen[8, 6:22] == 1).all() and (seen[20, 6:22] == -1).all()
+    assert (seen[:7] == 0).all() and (seen[10:19] == 0).all()
+    page.locator(".pad-step").click()
+    assert page.evaluate(READ, ".pad-found") != before
+    page.get_by_text("take away").click()
+    stroke(8)
+    assert (inked(page, 28, 28)[:19] == 0).all()
+
+
+def test_stroke_pad_starts_anew_from_a_code_that_fits(painted):
+    generator, drawn = pen(), strokes(1)
+    page = stroke_page(painted, generator, drawn)
+    errors = []
+    for _ in range(20):
+        page.locator(".pad-start").click()
+        errors.append(float(page.locator(".pad-numbers span").nth(3).text_content()))
+    with torch.no_grad():
+        y = generator(torch.randn(2000, 6))
+    by_lot = (((y - drawn[0]) / 2)[:, drawn[0] != 0] ** 2).mean(1)
+    assert len(set(errors)) > 1
+    # The best of fifty lies below the best twentieth part with a probability of 0.92.
+    assert sum(e < by_lot.quantile(0.05) for e in errors) >= 14
+    # Random codes are as long as those of N(0, I).
+    page.locator(".pad-clear").click()
+    lengths = []
+    for _ in range(100):
+        page.locator(".pad-start").click()
+        lengths.append(float(page.locator(".pad-numbers span").nth(5).text_content()) ** 2)
+    assert abs(sum(lengths) / 100 - 1) < 0.25
+
+
+def test_stroke_pad_by_keyboard(painted):
+    page = stroke_page(painted, pen(), strokes(3))
+    assert page.locator(".pad-run").text_content() == "search"  # less motion is asked for
+    order = [".pad-run", ".pad-step", ".pad-start", ".pad-clear", ".pad-example"]
+    for selector in [*order, *3 * [".pad-tools *"], "input"]:
+        page.keyboard.press("Tab")
+        assert page.evaluate("s => document.activeElement.matches(s)", selector)
+        if selector == ".pad-run":
+            continue
+        before = page.evaluate(READ, ".pad-found"), inked(page).tolist()
+        page.keyboard.press("End" if selector == "input" else "Enter")
+        after = page.evaluate(READ, ".pad-found"), inked(page).tolist()
+        if selector in (".pad-step", ".pad-start"):
+            assert after[0] != before[0] and page.evaluate("document.activeElement.tagName")
+        elif selector in order:
+            assert after[1] != before[1]
+    assert page.locator("output").text_content() == "8"
+    pressed = page.locator("[aria-pressed]").evaluate_all("all => all.map(b => b.ariaPressed)")
+    assert pressed == ["false", "false", "true"]
+    page.wait_for_timeout(500)
+    said = page.locator("[aria-live=polite]").text_content()
+    assert said == page.locator(".pad-found").get_attribute("aria-label")
+    assert said.startswith("Picture that fits the strokes: another pull, ")
+
+
+def test_stroke_pad_searches_until_it_is_at_rest(painted):
+    page = stroke_page(painted, pen(), strokes(2), motion="no-preference", n_steps=40)
+    rest = "document.querySelector('figure').dataset.state === 'at rest'"
+    page.wait_for_function(rest)
+    assert page.locator(".pad-run").text_content() == "search"
+    before = page.evaluate(READ, ".pad-found")
+    page.wait_for_timeout(200)
+    assert page.evaluate(READ, ".pad-found") == before
+    page.locator(".pad-example").click()
+    assert page.locator(".pad-run").text_content() == "pause"
+    page.wait_for_function(rest)
+    assert page.evaluate(READ, ".pad-found") != before
+    page.locator(".pad-run").click()
+    page.wait_for_function(rest)
+    page.locator(".pad-clear").click()
+    assert page.locator("figure").get_attribute("data-state") == "at rest"
+
+
+@pytest.mark.parametrize("width", [360, 390, 1280])
+def test_stroke_pad_fits(painted, width):
+    page = stroke_page(painted, pen((6, 20, 784)), strokes(1, 784))
+    page.set_viewport_size({"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    field, found = (page.locator(s).bounding_box() for s in (".pad-field", ".pad-found"))
+    assert field["y"] == found["y"], "the strokes and what they make stand side by side"

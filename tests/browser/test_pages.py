@@ -20,7 +20,7 @@ SLIDER = """input => {
 }"""
 CANVASES = """figure => [...figure.querySelectorAll("canvas")].map(canvas => canvas.toDataURL())"""
 # All that have a slider.
-FIGURES = "figure:is(.explore, .hopfield-pad, .ising-pad, .latent-pad, .rbm-pad, .sparse-pad)"
+FIGURES = "figure:is(.explore, .hopfield-pad, .ising-pad, .latent-pad, .rbm-pad, .sparse-pad, .stroke-pad)"
 SHOWN = """figure => [...figure.querySelectorAll("output, .pad-readout")].map(output => output.textContent)"""
 
 
@@ -269,6 +269,24 @@ def test_a_memory_is_recalled(opened):
         x, y, width = middle_of(pad.locator(".pad-field"))
         opened.page.mouse.click(x + 0.5 * width, y)
         assert canvases(pad)[0] != before
+
+
+def test_strokes_are_completed(opened):
+    for pad in figures(opened, "stroke-pad"):
+        pad.locator(".pad-run", has_text="search").wait_for()
+        pad.locator(".pad-clear").press("Enter")
+        field, found = canvases(pad)
+        assert field == found
+        x, y, width = middle_of(pad.locator(".pad-field"))
+        opened.page.mouse.move(x - 0.2 * width, y)
+        opened.page.mouse.down()
+        opened.page.mouse.move(x + 0.2 * width, y, steps=4)
+        opened.page.mouse.up()
+        pad.locator(".pad-run", has_text="search").wait_for()
+        assert pad.get_attribute("data-state") == "at rest" and canvases(pad)[1] != found
+        before = canvases(pad)
+        pad.locator(".pad-example").press("Enter")
+        assert canvases(pad)[0] != before[0]
 
 
 def test_all_that_was_said_was_no_error(opened):

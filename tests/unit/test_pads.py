@@ -17,8 +17,17 @@ from torch import nn
 from lectool import pads, random
 from lectool.graphical import Ising
 from lectool.nets import mlp
-from lectool.pads import hopfield_pad, ising_pad, latent_pad, rbm_pad, sketch_pad, sparse_pad
+from lectool.pads import (
+    hopfield_pad,
+    ising_pad,
+    latent_pad,
+    rbm_pad,
+    sketch_pad,
+    sparse_pad,
+    stroke_pad,
+)
 from lectool.sparse import fista, shrink_positive
+from lectool.zoo.inverse import project
 
 
 @pytest.fixture(autouse=True)
@@ -939,4 +948,153 @@ def test_rbm_pads_that_make_no_sense(shown, change, words):
     usual = {"W": torch.zeros(3, 6), "b": torch.zeros(3), "c": torch.zeros(6), "shape": (2, 3)}
     with pytest.raises(ValueError, match=words):
         rbm_pad(**{**usual, **change})
+    assert not shown
+
+
+# ------------------------------------------------------------------------------------------ stroke pad
+
+
+def pen(activation=nn.ReLU, last=nn.Tanh) -> nn.Sequential:
+    return mlp([6, 20, 30], activation, last=last)
+
+
+def hints(n: int = 2, n_pixels: int = 30) -> torch.Tensor:
+    drawn = torch.randint(-1, 2, (n, n_pixels)).float()
+    drawn[:, 0] = 1
+    return drawn
+
+
+def strokes_of(data: dict) -> np.ndarray:
+    packed = [np.frombuffer(base64.b64decode(text), np.uint8) for text in data["examples"]]
+    return np.array([0, -1, 1])[np.stack(packed)]
+
+
+def searched(
+    data: dict, drawn: np.ndarray, n_steps: int, weights: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Code and picture after some steps of Adam by the arithmetic of web/pads-stroke.js, for ReLU and tanh."""
+    kind = {16: "<f2", 32: "<f4"}[data["bits"]]
+    w, at, layers = np.frombuffer(base64.b64decode(data["weights"]), kind).astype(float), 0, []
+    for layer in data["layers"]:
+        rows, columns = layer["rows"], layer["columns"]
+        end = at + rows * columns
+        layers.append((w[at:end].reshape(rows, columns), w[end : end + rows]))
+        at = end + rows
+    (W1, b1), (W2, b2) = layers
+    low, high = data["range"]
+    wanted = np.where(drawn > 0, high, low)
+    z = np.array(data["start"])
+    m = v = np.zeros_like(z)
+    for t in range(1, n_steps + 1):
+        a = W1 @ z + b1
+        y = np.tanh(W2 @ np.maximum(a, 0) + b2)
+        slope = 2 * (y - wanted) * (drawn != 0) * (1 - y**2)
+        g = W1.T @ ((W2.T @ slope) * (a > 0)) + weights * z
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        z = z - data["lr"] * m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    return z, np.tanh(W2 @ np.maximum(W1 @ z + b1, 0) + b2)
+
+
+def test_a_stroke_pad_finds_what_its_python_twin_finds(shown):
+    generator, drawn, start = pen(), hints(), torch.randn(6)
+    stroke_pad(
+        generator, (5, 6), examples=drawn, project=project, start=start, prior=2.0, n_steps=30
+    )
+    data, png = data_of(shown[0]), first_picture(shown[0])
+    assert data["bits"] == 16 and data["steps"] == 30 and data["priors"][3] == 2.0
+    assert (strokes_of(data) == drawn.numpy()).all()
+    z, y = searched(data, drawn[0].numpy(), 30, 2.0)
+    mask = (drawn[:1] != 0).float()
+    found = project(
+        generator,
+        drawn[:1],
+        start[None],
+        distance=lambda a, b: (mask * (a - b)).square().sum(1),
+        prior=2.0,
+        n_steps=30,
+    )
+    assert np.abs(found.z.numpy() - z).max() < 3e-3
+    assert np.abs(generator(found.z).detach().numpy() - y).max() < 3e-3
+    plain = png[:, 7:, :]
+    assert png.shape == (5, 13, 3)
+    assert np.abs(plain - (y.reshape(5, 6, 1) + 1) / 2).max() < 3e-3 + 0.51 / 255
+    left, kinds = (png[:, :6] * 255).round().reshape(30, 3), drawn[0].numpy()
+    assert (left[kinds > 0] == [230, 159, 0]).all() and (left[kinds < 0] == [0, 80, 127]).all()
+    assert (left[kinds == 0] == (plain * 255).round().reshape(30, 3)[kinds == 0]).all()
+    error = (((y - np.where(kinds > 0, 1, -1)) / 2)[kinds != 0] ** 2).mean()
+    said = re.search(r": (\d+) pixels drawn, error ([\d.]+) each", shown[0]["text/plain"])
+    assert int(said[1]) == (kinds != 0).sum() and abs(float(said[2]) - error) < 2e-3
+
+
+@pytest.mark.parametrize("values", [(0.0, 1.0), (-3.0, 5.0), (1.0, 0.0)])
+def test_a_stroke_pad_of_other_values(shown, values):
+    generator = nn.Sequential(nn.Linear(2, 30)).double()
+    drawn, seen = hints(1), []
+
+    def twin(G, x, z, **settings):
+        seen.append((x, z, settings))
+        return project(G, x, z, **settings)
+
+    stroke_pad(generator, (5, 6), examples=drawn, project=twin, values=values, lr=0.1, n_steps=3)
+    ((x, z, settings),) = seen
+    assert torch.equal(x, torch.where(drawn > 0, values[1], values[0]).double())
+    assert torch.equal(z, torch.zeros(1, 2).double()) and settings.pop("distance")
+    assert settings == {"prior": 1.0, "n_steps": 3, "lr": 0.1}
+    assert data_of(shown[0])["range"] == list(values)
+
+
+def test_the_structure_of_a_stroke_pad(shown):
+    generator = mlp([16, 128, 784], last=nn.Tanh)
+    drawn = hints(3, 784)
+    stroke_pad(
+        generator, (28, 28), examples=drawn, project=project, alt='an "alt"', caption="a < b"
+    )
+    found = structure(shown[0], "stroke-pad", n_canvases=2, n_buttons=8, n_sliders=1)
+    assert found.all("img")[0]["alt"].startswith('an "alt": ')
+    (slider,) = found.all("input")
+    assert slider["aria-valuetext"] == "1" == data_of(shown[0])["names"][int(slider["value"])]
+    pressed = [a["aria-pressed"] for a in found.all("button") if "aria-pressed" in a]
+    assert pressed == ["true", "false", "false"]
+    assert len(shown[0]["text/html"]) < 310_000
+
+
+def test_a_stroke_pad_leaves_everything_as_it_is_and_is_the_same_twice(shown):
+    generator, drawn = pen().double(), hints().double()
+    before = [p.clone() for p in generator.parameters()]
+    state = torch.get_rng_state()
+    for _ in range(2):
+        stroke_pad(generator, (5, 6), examples=drawn, project=project)
+    assert shown[0] == shown[1] and torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(p, q) for p, q in zip(before, generator.parameters()))
+    assert all(p.grad is None for p in generator.parameters())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"generator": nn.Sequential(nn.Linear(6, 30), nn.GELU())}, "cannot run in a page"),
+        ({"generator": nn.Linear(6, 20)}, r"shape is \(5, 6\); expected rows and columns of 20"),
+        ({"generator": nn.Linear(20000, 30)}, "number of weights is 600030"),
+        ({"shape": (30,)}, "shape is"),
+        ({"examples": torch.ones(1, 20)}, "examples has shape"),
+        ({"examples": torch.full((1, 30), 0.5)}, "other numbers than −1, 0 and 1"),
+        ({"examples": torch.zeros(1, 30)}, "one has no stroke"),
+        ({"examples": torch.full((1, 30), 2.0)}, "examples lies in"),
+        ({"examples": torch.full((1, 30), math.nan)}, "examples holds 30 values"),
+        ({"start": torch.zeros(5)}, r"start has shape \(5,\)"),
+        ({"start": torch.full((6,), math.inf)}, "start holds 6 values"),
+        ({"values": (1.0, 1.0)}, "values are"),
+        ({"values": (0.0, math.nan)}, "high is nan"),
+        ({"priors": (0.0, 2.0)}, "with prior = 1.0 among them"),
+        ({"priors": (1.0, 0.0)}, "ascending"),
+        ({"priors": (1.0,)}, "two or more"),
+        ({"priors": (-1.0, 1.0)}, r"priors\[0\] is -1.0"),
+        ({"n_steps": 0}, "n_steps is 0"),
+        ({"lr": 0.0}, "lr is 0.0"),
+    ],
+)
+def test_stroke_pads_that_make_no_sense(shown, change, words):
+    usual = {"generator": pen(), "shape": (5, 6), "examples": hints(), "project": project}
+    with pytest.raises(ValueError, match=words):
+        stroke_pad(**{**usual, **change})
     assert not shown
