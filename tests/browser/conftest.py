@@ -48,7 +48,8 @@ def pytest_generate_tests(metafunc):
     }
     for name in kinds.keys() & set(metafunc.fixturenames):
         pages = kinds[name]() or ["index.html"]
-        if name == "opened":
+        if name == "opened":  # all tests of a page in one process, which opens it once a module
+            pages = [pytest.param(page, marks=pytest.mark.xdist_group(page)) for page in pages]
             metafunc.parametrize(name, pages, indirect=True, scope="module")
         else:
             metafunc.parametrize(name, pages)
