@@ -194,8 +194,8 @@ class Balance(nn.Module):
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         real, fake, kappa = real.mean(), fake.mean(), self.kappa.clone()
-        self.kappa += self.lam * (self.gamma * real - fake).detach()
-        self.kappa.clamp_(0, 1)
+        push = self.kappa + self.lam * (self.gamma * real - fake).detach()
+        self.kappa.copy_(push.clamp(0, 1))
         return real - kappa * fake
 
     def generator_loss(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
