@@ -273,6 +273,7 @@ def test_a_memory_is_recalled(opened):
 
 def test_strokes_are_completed(opened):
     for pad in figures(opened, "stroke-pad"):
+        pad.scroll_into_view_if_needed()  # out of sight it does not search
         pad.locator(".pad-run", has_text="search").wait_for()
         pad.locator(".pad-clear").press("Enter")
         field, found = canvases(pad)
