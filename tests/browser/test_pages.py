@@ -279,9 +279,9 @@ def test_strokes_are_completed(opened):
         field, found = canvases(pad)
         assert field == found
         x, y, width = middle_of(pad.locator(".pad-field"))
-        opened.page.mouse.move(x - 0.2 * width, y)
+        opened.page.mouse.move(x + 0.3 * width, y)
         opened.page.mouse.down()
-        opened.page.mouse.move(x + 0.2 * width, y, steps=4)
+        opened.page.mouse.move(x + 0.7 * width, y, steps=4)
         opened.page.mouse.up()
         pad.locator(".pad-run", has_text="search").wait_for()
         assert pad.get_attribute("data-state") == "at rest" and canvases(pad)[1] != found
