@@ -3,6 +3,7 @@ r"""Data as batches, wherever they lie: in memory, in a file that is mapped into
 import math
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, TensorDataset
 
-from lectool import check, parallel
+from lectool import check, parallel, random
 
 __all__ = ["Data", "Items", "Loaded", "Rows", "batches_of"]
 
@@ -40,7 +41,7 @@ class Rows:
 
     def shuffled(self, batch_size: int, at_most: int, epoch: int = 0) -> Iterator[Batch]:
         r"""The batches of an epoch, slices of a random permutation, of which the last may be smaller."""
-        order = torch.randperm(self.n, device=self.where)
+        order = random.permutation(self.n, self.where)
         order = order.cpu() if self.mapped else order
         return self._slices(order.split(batch_size)[:at_most])
 
@@ -71,7 +72,7 @@ class Items:
         return math.ceil(self.n / batch_size)
 
     def shuffled(self, batch_size: int, at_most: int, epoch: int = 0) -> Iterator[Batch]:
-        order = torch.randperm(self.n, device=self.where).cpu()
+        order = random.permutation(self.n, self.where).cpu()
         return self._loaded(order.split(batch_size)[:at_most], shared=True)
 
     def ordered(self, batch_size: int) -> Iterator[Batch]:
@@ -161,13 +162,10 @@ def batches_of(x: Data, where: torch.device, name: str = "x") -> Rows | Items | 
 
 
 def _check_length(x: Any, name: str) -> None:
-    dataset = x.dataset if isinstance(x, DataLoader) else x
     n = None
-    if not isinstance(dataset, IterableDataset) or isinstance(x, DataLoader):
-        try:
+    if not isinstance(x, IterableDataset):  # whose items have no number
+        with suppress(TypeError, NotImplementedError):
             n = len(x)
-        except (TypeError, NotImplementedError):
-            pass
     if not n:
         given = "has no length" if n is None else "is empty"
         raise ValueError(f"{name} is a {type(x).__name__} that {given}; expected at least 1")

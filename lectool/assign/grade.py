@@ -157,17 +157,16 @@ def grade(
     experiments = {
         _plain(c.source) for c in clean.cells if "experiment" in c.metadata.get("tags", [])
     }
-    ids = {c.id for number in wanted for c in [master.cells[i] for i in number.cells]}
+    ids = {master.cells[i].id for exercise in wanted for i in exercise.cells}
     stubs = {_plain(c.source) for c in clean.cells if c.id in ids}
+    filled = set().union(*(_defined(source) for source in cells if _plain(source) not in stubs))
     with tempfile.TemporaryDirectory() as folder:
         with Kernel(Path(folder), seed=seed, mime=MIME) as kernel:
             session = Session(master, kernel, timeout, result)
             for number, source in enumerate(cells):
-                others = set().union(
-                    *(_defined(c) for c in cells if _plain(c) not in stubs | {_plain(source)})
-                )
-                empty = _plain(source) in stubs and _defined(source) <= others
-                if not source.strip() or _plain(source) in experiments or empty:
+                plain = _plain(source)
+                empty = plain in stubs and _defined(source) <= filled
+                if not plain or plain in experiments or empty:
                     continue
                 named = [name for name in checks(source) if name in session.exercises]
                 tree = parse(source)

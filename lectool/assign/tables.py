@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lectool import check
-
 __all__ = ["FORMATS", "Grade", "load", "merged", "write_feedback", "write_log", "write_table"]
 
 
@@ -126,14 +124,18 @@ def _known(student: str, number: str, roster: Roster) -> Mapping[str, str] | Non
 def _comments(grade: Grade, most: Mapping[str, float]) -> str:
     earned = [
         f"{name}: {grade.points.get(name, 0.0):g} of {n:g}"
-        + ("" if grade.points.get(name) else f" ({' '.join(grade.reports.get(name, '').split())})")
+        + ("" if grade.points.get(name) else f" ({_in_a_line(grade.reports.get(name, ''))})")
         for name, n in most.items()
     ]
     return "\n".join([*earned, *grade.notes])
 
 
 def _notes(grade: Grade) -> str:
-    return " | ".join(" ".join(note.split()) for note in grade.notes)
+    return " | ".join(map(_in_a_line, grade.notes))
+
+
+def _in_a_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 FORMATS: dict[str, Callable[..., list[Row]]] = {"plain": plain, "canvas": canvas, "moodle": moodle}
@@ -170,9 +172,9 @@ def write_table(
     grades: Sequence[Grade],
     most: Mapping[str, float],
     *,
-    kind: str = "plain",
-    column: str = "",
-    roster: Roster | None = None,
+    kind: str,
+    column: str,
+    roster: Roster,
 ) -> None:
     r"""Replaces a table, in the order of the students.
 
@@ -184,11 +186,10 @@ def write_table(
         column: what Canvas calls the assignment, with its number: ``A1 (4711)``.
         roster: see :func:`read_roster`.
     """
-    check.one_of(FORMATS, format=kind)
     ordered = sorted(grades, key=lambda grade: grade.student)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    for row in FORMATS[kind](ordered, most, column, roster or {}):
+    for row in FORMATS[kind](ordered, most, column, roster):
         table.writerow(map(_harmless, row))
     _replace(path, text.getvalue())
 
@@ -217,7 +218,7 @@ def write_feedback(folder: Path, grade: Grade, most: Mapping[str, float], title:
     path = folder.joinpath(*parts[:-1], f"{parts[-1]}.md" if parts else "unnamed.md")
     path.parent.mkdir(parents=True, exist_ok=True)
     text = [f"# {title}: {grade.student}", f"{grade.total:g} of {sum(most.values()):g} points."]
-    text += [f"> {' '.join(note.split())}" for note in grade.notes]
+    text += [f"> {_in_a_line(note)}" for note in grade.notes]
     for name, n in most.items():
         text.append(f"## {name}: {grade.points.get(name, 0.0):g} of {n:g}")
         text.append(_fenced(grade.reports.get(name) or "no report"))

@@ -85,7 +85,7 @@ def stroke_pad(
     if low == high:
         raise ValueError(f"values are {values}; expected two numbers that differ")
     _check_priors(priors, prior)
-    strokes = examples.detach().cpu().round()
+    strokes = examples.detach().cpu()
     names = [readable(v) for v in priors]
     data = {
         **packed_network(generator, torch.cat([start[None], _corners(k)]), low, high),

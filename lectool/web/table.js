@@ -3,8 +3,8 @@ document.querySelectorAll("figure.sortable:not([data-ready])").forEach(figure =>
   figure.dataset.ready = "1";
   const body = figure.querySelector("tbody"), heads = [...figure.querySelectorAll("thead th")];
   const key = (row, column) => {
-    const cell = row.children[column], text = cell.textContent.trim();
-    return cell.dataset.key !== undefined && text ? +cell.dataset.key : text;
+    const cell = row.children[column];
+    return cell.dataset.key === undefined ? cell.textContent.trim() : +cell.dataset.key;
   };
   const compare = (a, b) => typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), undefined, {numeric: true});
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {

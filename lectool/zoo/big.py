@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lectool import check
 from lectool.gan import Game, Hinge, Objective, Player, draw_latent, spectral_normalize
+from lectool.nets import init_small
 from lectool.random import noise
 
 __all__ = [
@@ -402,7 +403,7 @@ def big_gan(
     )
     D = BigDiscriminator(width, n_classes, projection=projection, attention="D" in attention)
     for name, net in (("G", G), ("D", D)):
-        orthogonal_init(net) if orthogonal else small_init(net)
+        orthogonal_init(net) if orthogonal else init_small(net, 0.02)
         if name in spectral:
             for layer in layers(net):
                 spectral_normalize(layer)
@@ -444,14 +445,6 @@ def layers(net: nn.Module) -> list[nn.Module]:
     if isinstance(net, BigGenerator):
         left.add(net.embed)
     return [m for m in net.modules() if isinstance(m, nn.Linear | nn.Conv2d) and m not in left]
-
-
-def small_init(net: nn.Module) -> None:
-    for part in net.modules():
-        if isinstance(part, nn.Linear | nn.Conv2d):
-            nn.init.normal_(part.weight, std=0.02)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
 
 
 # ---------------------------------------------------------------------------------------- sampling

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from lectool import check, train
 from lectool.gan import Game, Objective, Player, draw_latent
-from lectool.record import adam
+from lectool.zoo.inverse import project
 
 __all__ = ["Pair", "demix", "demixing_game", "train_encoder"]
 
@@ -142,23 +142,11 @@ def demix(
     Raises:
         ValueError: if the shapes do not fit, or a setting is out of range.
     """
-    check.at_least(0, n_steps=n_steps)
-    check.positive(lr=lr)
     check.non_negative(lam=lam)
     check.shape("s", len(y), G.latent, starts=starts)
-    z = starts.detach().flatten(0, 1).clone().requires_grad_()
     targets = y.repeat(len(starts), *[1] * (y.ndim - 1))
-    opt = adam([z], lr=lr)
-
-    def errors() -> Tensor:
-        return (targets - G(z)).flatten(1).square().sum(1)
-
-    for _ in range(n_steps):
-        loss = (errors() + lam * z.square().sum(1)).sum()
-        opt.zero_grad()
-        loss.backward(inputs=[z])
-        opt.step()
-    z, error = z.detach(), errors().detach()
+    found = project(G, targets, starts.flatten(0, 1), prior=2 * lam, n_steps=n_steps, lr=lr)
+    z, error = found.z, found.errors[-1]
     price = (error + lam * z.square().sum(1)).view(len(starts), -1)
     rows = price.argmin(0) * len(y) + torch.arange(len(y), device=y.device)
     return z[rows], error[rows]

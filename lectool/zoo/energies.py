@@ -6,13 +6,14 @@ generator supplies with negative samples.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, relu
 
 from lectool import check
-from lectool.gan import Game, Player, draw_latent
+from lectool.gan import Game, Player, draw_latent, two_player
 
 __all__ = [
     "AutoencoderEnergy",
@@ -138,25 +139,17 @@ def ebgan(
         ValueError: if a setting is out of range.
     """
     check.non_negative(pull=pull)
-    lr_G, lr_D = lr if isinstance(lr, tuple) else (lr, lr)
-    objective, latent = Margin(m), G.latent if latent is None else latent
+    game = two_player(G, D, Margin(m), lr=lr, betas=betas, latent=latent)
+    maker = game.makers["generator"]
+    unpulled = maker.loss
 
-    def make(real: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        z = draw_latent(len(real), latent, like=real, generator=generator)
-        return {"real": real, "fake": G(z)}
+    def loss(made: dict[str, Any]) -> dict[str, Tensor]:
+        pulled = pull * pulling_away(D.encoder(made["fake"]))
+        return {"generator": unpulled(made), "pull": pulled}
 
-    def judge(made: dict[str, Tensor]) -> Tensor:
-        return objective.discriminator_loss(D(made["real"]), D(made["fake"]))
-
-    def maker(made: dict[str, Tensor]) -> dict[str, Tensor]:
-        terms = {"generator": objective.generator_loss(D(made["fake"]))}
-        return terms | ({"pull": pull * pulling_away(D.encoder(made["fake"]))} if pull else {})
-
-    return Game(
-        makers={"generator": Player(G, maker, lr=lr_G, betas=betas)},
-        judges={"discriminator": Player(D, judge, lr=lr_D, betas=betas)},
-        make=make,
-    )
+    if pull:
+        maker.loss = loss
+    return game
 
 
 class Balance(nn.Module):

@@ -321,12 +321,12 @@ def project(
     check.positive(lr=lr)
     check.lengths(x=x, z=z, **{f"condition {i + 1}": c for i, c in enumerate(given)})
     z = z.detach().clone().requires_grad_()
-    optimizer, errors = adam([z], lr=lr), []
+    opt, errors = adam([z], lr=lr), []
     for _ in range(n_steps):
         error = distance(x, G(z, *given))
         loss = (error + prior / 2 * z.flatten(1).square().sum(1)).sum()
         (z.grad,) = torch.autograd.grad(loss, z)
-        optimizer.step()
+        opt.step()
         errors.append(error.detach())
     z = z.detach()
     with torch.no_grad():

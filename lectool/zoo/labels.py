@@ -167,7 +167,7 @@ class AuxiliaryDiscriminator(nn.Module):
         super().__init__()
         check.at_least(1, n_features=n_features)
         check.at_least(2, n_classes=n_classes)
-        self.body, self.n_classes = body, n_classes
+        self.body = body
         self.real, self.classes = nn.Linear(n_features, 1), nn.Linear(n_features, n_classes)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:

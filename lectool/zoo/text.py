@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from lectool import check
 from lectool.gan.game import Game, Made, Player, draw_latent
-from lectool.gan.nets import init_dcgan
+from lectool.gan.nets import DCGenerator, init_dcgan
 from lectool.random import integers, noise
 
 __all__ = [
@@ -322,20 +322,13 @@ class TextGenerator(nn.Module):
         check.one_of((14, 28), size=size)
         self.latent = latent
         self.project = Projection(embedding, n_text)
-        low, high = 2 * width, width if size == 28 else 1
-        layers = [
-            nn.Unflatten(1, (latent + n_text, 1, 1)),
-            *(
-                nn.ConvTranspose2d(latent + n_text, low, 7, bias=False),
-                nn.BatchNorm2d(low),
-                nn.ReLU(),
-            ),
-            nn.ConvTranspose2d(low, high, 4, stride=2, padding=1, bias=size == 14),
-        ]
+        n_in, low = latent + n_text, 2 * width
         if size == 28:
-            layers += [nn.BatchNorm2d(width), nn.ReLU()]
-            layers += [nn.ConvTranspose2d(width, 1, 4, stride=2, padding=1)]
-        self.net = init_dcgan(nn.Sequential(*layers, nn.Tanh()))
+            self.net = DCGenerator(n_in, width)
+            return
+        first = [nn.ConvTranspose2d(n_in, low, 7, bias=False), nn.BatchNorm2d(low), nn.ReLU()]
+        last = [nn.ConvTranspose2d(low, 1, 4, stride=2, padding=1), nn.Tanh()]
+        self.net = init_dcgan(nn.Sequential(nn.Unflatten(1, (n_in, 1, 1)), *first, *last))
 
     def forward(self, z: Tensor, phi: Tensor) -> Tensor:
         return self.net(torch.cat([z, self.project(phi)], 1))

@@ -23,6 +23,7 @@ OWN_STATISTICS = [
 def alone(tmp_path_factory):
     """The results of one process."""
     dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
     try:
         script = runpy.run_path(str(SCRIPT))
         folder = tmp_path_factory.mktemp("one")

@@ -336,6 +336,7 @@ def test_what_is_taken_out():
     )
     G, D, _ = big.big_gan(4, attention="D")
     assert isinstance(G.attention, nn.Identity) and isinstance(D.attention, big.SelfAttention)
+    assert isinstance(G.up1.norm1, big.ConditionalBatchNorm)
     G, _, _ = big.big_gan(4, conditional_norm=False)
     assert isinstance(G.up1.norm1, big.PlainBatchNorm)
 

@@ -66,6 +66,9 @@ def test_the_price_of_a_code_decides_between_equal_errors():
     assert demix(y, G, starts, n_steps=0, lam=0.1)[0].item() == -1.5
     assert demix(y, G, starts.flip(0), n_steps=0, lam=0.1)[0].item() == -1.5
     assert demix(y, G, starts, n_steps=0, lam=0.1)[1].item() == pytest.approx(0.25)
+    starts = torch.tensor([[[2.5]], [[-1.2]]])  # errors 0.25 and 0.64, squares 6.25 and 1.44
+    for lam, kept in ((0.07, 2.5), (0.09, -1.2)):  # equal at λ = 0.39 / 4.81
+        assert demix(y, G, starts, n_steps=0, lam=lam)[0].item() == pytest.approx(kept)
 
 
 def test_demixing_leaves_the_generators_and_the_starts_alone():

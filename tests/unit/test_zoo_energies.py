@@ -99,7 +99,7 @@ def test_a_game_of_ebgan_is_its_two_losses_written_by_hand():
     fake = G(torch.randn(9, 3, generator=rng(1)))
     torch.testing.assert_close(made["fake"], fake)
     judge = D(x).mean() + (0.7 - D(fake)).clamp(min=0).mean()
-    torch.testing.assert_close(game.judges["discriminator"].loss(made), judge)
+    torch.testing.assert_close(game.judges["discriminator"].loss(made)["discriminator"], judge)
     terms = game.makers["generator"].loss(made)
     torch.testing.assert_close(terms["generator"], D(fake).mean())
     torch.testing.assert_close(terms["pull"], 0.3 * pulling_away(D.encoder(fake)))
@@ -289,6 +289,7 @@ def test_an_energy_at_rest_does_not_move_and_has_no_judge():
     before = [p.clone() for p in E.parameters()]
     record = gan.play(game, torch.zeros(40, 2), n_steps=3, batch_size=16, progress=False)
     assert not game.judges and set(record.terms) == {"mean energy", "entropy"}
+    assert E in game.modules  # so that it goes to the players' device, too
     assert all(torch.equal(a, b) for a, b in zip(before, E.parameters()))
 
 

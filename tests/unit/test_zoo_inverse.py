@@ -122,6 +122,12 @@ def test_the_losses_of_bigan_by_hand():
         assert made[name].dtype == torch.float64
 
 
+def test_an_objective_with_a_state_belongs_to_the_game():
+    objective = gan.Fisher()
+    game = inverse.bigan(Line(1.0), Line(1.0), Product(), objective, latent=1)
+    assert objective in game.modules
+
+
 def test_a_discriminator_of_images_alone_teaches_an_encoder_nothing():
     G, E = nn.Linear(1, 1), nn.Linear(1, 1)
     before = [p.clone() for p in E.parameters()]

@@ -59,6 +59,7 @@ def test_the_second_stage_goes_on_from_the_sketch():
     z, phi = torch.randn(3, second.latent), torch.randn(3, 6)
     assert second.latent == 7 + 5
     torch.testing.assert_close(second.sketch(z, phi), first(z[:, :7], phi))
+    assert second.refine[0].weight.std().item() == pytest.approx(0.02, rel=0.15)  # as in a DCGAN
     with torch.no_grad():
         second.refine[-1].weight.zero_()
     expected = torch.tanh(2 * stages.up(second.sketch(z, phi)))
@@ -287,6 +288,32 @@ def test_growing_goes_through_the_levels():
     assert G.level == 2 and G.alpha == 1
     with pytest.raises(ValueError, match="fade"):
         stages.grow(G, D, gan.NonSaturating(), x, n_steps=(1,), fade=0.0)
+
+
+def test_only_full_resolution_has_a_schedule():
+    G, D = growing(0, 1.0)
+    rates = []
+
+    def note(n, game):
+        if G.level == 2 or n < 2:
+            rates.append(game.makers["generator"].optimizer.param_groups[0]["lr"])
+
+    settings = {"n_steps": (4, 1, 4), "batch_size": 4, "lr": 1e-3, "schedule": "linear"}
+    stages.grow(G, D, gan.NonSaturating(), wide(8, 1, 28, 28).clamp(-1, 1), each=note, **settings)
+    assert rates[:2] == [1e-3, 1e-3] and rates[-1] < 0.5e-3
+
+
+def test_growing_follows_its_generator():
+    ends = []
+    for seed in (0, 0, 1):
+        G, D = growing(0, 1.0)
+        torch.manual_seed(len(ends))  # the global numbers do not count
+        settings = {"n_steps": (2, 1, 1), "batch_size": 4, "lr": 1e-2}
+        rng = torch.Generator().manual_seed(seed)
+        x = wide(20, 1, 28, 28).clamp(-1, 1)
+        stages.grow(G, D, gan.NonSaturating(), x, generator=rng, **settings)
+        ends.append(G.to_image[2].weight)
+    assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[0], ends[2])
 
 
 def test_real_images_fade_too():

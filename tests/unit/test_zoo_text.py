@@ -225,6 +225,7 @@ def test_networks_fit_and_read_their_captions(size):
     z, phi = torch.randn(3, 5, dtype=torch.float64), torch.randn(3, 6, dtype=torch.float64)
     fake = G(z, phi)
     assert fake.shape == (3, 1, size, size) and fake.dtype == torch.float64
+    assert G.net[1].weight.std().item() == pytest.approx(0.02, rel=0.1)  # as in a DCGAN
     assert fake.abs().max() <= 1 and D(fake, phi).shape == (3, 1)
     G.eval(), D.eval()
     assert (G(z, phi) - G(z, phi.roll(1, 0))).abs().max() > 0

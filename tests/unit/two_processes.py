@@ -16,8 +16,6 @@ from lectool import gan, nets, parallel, random, train
 from lectool.flows import ActNorm, Flow
 from lectool.vae import VAE
 
-torch.set_default_dtype(torch.float64)
-
 
 class Items(Dataset):
     def __init__(self, x):
@@ -162,6 +160,7 @@ def interrupted(folder, die):
 
 
 def main(folder):
+    torch.set_default_dtype(torch.float64)
     first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
     parallel.join()
     mine = folder / f"rank{parallel.rank()}-{'first' if first else 'second'}.pt"
