@@ -6,6 +6,8 @@ One module a topic, each short enough to be read from top to bottom:
   :mod:`~lectool.metrics`, :mod:`~lectool.plot`, :mod:`~lectool.scale`;
 - what makes a page honest, movable and readable: :mod:`~lectool.claims`, :mod:`~lectool.explore`,
   :mod:`~lectool.pads`, :mod:`~lectool.source`, :mod:`~lectool.live`;
+- what papers have measured and long runs here: :mod:`~lectool.published`, :mod:`~lectool.results`,
+  :mod:`~lectool.full`;
 - topics: :mod:`~lectool.pca`, :mod:`~lectool.autoencoders`, :mod:`~lectool.factors`, :mod:`~lectool.sparse`,
   :mod:`~lectool.graphical`, :mod:`~lectool.latent`, :mod:`~lectool.boltzmann`, :mod:`~lectool.vae`,
   :mod:`~lectool.gan`, :mod:`~lectool.flows`;

@@ -17,6 +17,9 @@ SITE = Path(os.environ.get("LECTOOL_SITE") or ROOT / "_build" / "html")
 sys.path.insert(0, str(ROOT / "_ext"))
 
 
+SHARED = ("opened", "chapter", "chapter_on_a_phone")
+
+
 def site_pages():
     """The pages that a reader sees, as paths below the site's root."""
     found = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
@@ -30,6 +33,10 @@ MOVING = (
 )
 
 
+def chapters():
+    return [page for page in site_pages() if page.startswith("chapters/")]
+
+
 def pages_with(*kinds):
     mark = re.compile(rf'<figure class="(?:{"|".join(kinds)})"')
     return [page for page in site_pages() if mark.search((SITE / page).read_text(encoding="utf-8"))]
@@ -39,16 +46,17 @@ def pytest_generate_tests(metafunc):
     """A test that asks for one of these runs once for each such page of the site."""
     kinds = {
         "opened": site_pages,
+        "chapter": chapters,
+        "chapter_on_a_phone": chapters,
         "moving_page": lambda: pages_with(*MOVING),
         "example_page": lambda: [page for kind in MOVING for page in pages_with(kind)[:1]],
         "quiz_page": lambda: [
             page for page in site_pages() if "MCButton" in (SITE / page).read_text(encoding="utf-8")
         ],
-        "chapter_page": lambda: [page for page in site_pages() if page.startswith("chapters/")],
     }
     for name in kinds.keys() & set(metafunc.fixturenames):
         pages = kinds[name]() or ["index.html"]
-        if name == "opened":  # all tests of a page in one process, which opens it once a module
+        if name in SHARED:  # all tests of a page in one process, which opens it once a module
             pages = [pytest.param(page, marks=pytest.mark.xdist_group(page)) for page in pages]
             metafunc.parametrize(name, pages, indirect=True, scope="module")
         else:
@@ -131,4 +139,19 @@ def open_page(look_at):
 def opened(request, look_at):
     """One page of the site, open for all tests that look at it."""
     with look_at(request.param) as result:
+        yield result
+
+
+chapter = opened  # the same for chapters alone
+
+
+@pytest.fixture(scope="session")
+def phone():
+    """What a page is opened with, to be seen as on a phone."""
+    return {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+@pytest.fixture(scope="module")
+def chapter_on_a_phone(request, look_at, phone):
+    with look_at(request.param, **phone) as result:
         yield result

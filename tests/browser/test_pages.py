@@ -318,8 +318,7 @@ def test_figures_without_javascript(open_page, moving_page):
         assert box and box["width"] > 50 and box["height"] > 50, "the first picture is not shown"
 
 
-def test_figures_answer_to_touch(open_page, example_page):
-    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+def test_figures_answer_to_touch(open_page, example_page, phone):
     opened = open_page(example_page, **phone)
     for figure in opened.page.locator(FIGURES).all():
         slider = figure.locator("input[type=range]").first
@@ -355,27 +354,3 @@ def test_search_finds_a_word(open_page):
     found = opened.page.locator("#search-results li a").all_text_contents()
     assert any("PCA" in title for title in found), found
     assert opened.errors == [] and opened.outside == []
-
-
-def test_solutions_unfold(open_page, chapter_page):
-    opened = open_page(chapter_page)
-    solution = opened.page.locator("details:has(> summary:text('Solution'))").first
-    assert not solution.locator("p, pre").first.is_visible()
-    solution.locator("summary").click()
-    assert solution.locator("p, pre").first.is_visible()
-
-
-def test_folded_claims_unfold_and_can_be_read(open_page, chapter_page):
-    opened = open_page(chapter_page)
-    claims = opened.page.locator("details.claims").first
-    summary, table = claims.locator("summary"), claims.locator("table")
-    brightness = """element => {
-        const [r, g, b] = getComputedStyle(element).color.match(/[0-9.]+/g).map(Number);
-        return (0.2126 * r + 0.7152 * g + 0.0722 * b) / 255;
-    }"""
-    for theme, legible in (("light", lambda v: v < 0.55), ("dark", lambda v: v > 0.35)):
-        opened.page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
-        assert legible(summary.evaluate(brightness)), theme
-    assert not table.is_visible()
-    summary.click()
-    assert table.is_visible() and "✓" in table.text_content()

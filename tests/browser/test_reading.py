@@ -5,7 +5,6 @@ import pytest
 pytestmark = pytest.mark.browser
 
 SCREEN = 900
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 TOPS = (
     "boxes => boxes.filter(b => b.offsetParent).map(b => b.getBoundingClientRect().top + scrollY)"
 )
@@ -21,22 +20,44 @@ SCALES = """() => [...document.querySelectorAll(".picture")].map(frame => {
 })"""
 
 
-def test_at_most_two_open_blocks_of_claims_a_screen(open_page, chapter_page):
-    page = open_page(chapter_page).page
+def test_at_most_two_open_blocks_of_claims_a_screen(chapter):
+    page = chapter.page
     tops = sorted(page.locator("div.claims").evaluate_all(TOPS))
     crowded = [top for top, third in zip(tops, tops[2:]) if third - top < SCREEN]
     assert crowded == []
 
 
-def test_no_run_of_more_than_two_toggles(open_page, chapter_page):
-    assert max(open_page(chapter_page).page.evaluate(TOGGLES)) <= 2
+def test_no_run_of_more_than_two_toggles(chapter):
+    assert max(chapter.page.evaluate(TOGGLES)) <= 2
 
 
-def test_a_picture_stands_on_the_first_two_screens(open_page, chapter_page):
-    page = open_page(chapter_page).page
+def test_a_picture_stands_on_the_first_two_screens(chapter):
+    page = chapter.page
     tops = page.locator("main .picture, main figure").evaluate_all(TOPS)
     first_section = page.locator("main section section h2").first.evaluate_all(TOPS)
     assert min(tops) < min(2 * SCREEN, *first_section)
+
+
+def test_solutions_unfold(chapter):
+    solution = chapter.page.locator("details:has(> summary:text('Solution'))").first
+    assert not solution.locator("p, pre").first.is_visible()
+    solution.locator("summary").click()
+    assert solution.locator("p, pre").first.is_visible()
+
+
+def test_folded_claims_unfold_and_can_be_read(chapter):
+    claims = chapter.page.locator("details.claims").first
+    summary, table = claims.locator("summary"), claims.locator("table")
+    brightness = """element => {
+        const [r, g, b] = getComputedStyle(element).color.match(/[0-9.]+/g).map(Number);
+        return (0.2126 * r + 0.7152 * g + 0.0722 * b) / 255;
+    }"""
+    for theme, legible in (("light", lambda v: v < 0.55), ("dark", lambda v: v > 0.35)):
+        chapter.page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+        assert legible(summary.evaluate(brightness)), theme
+    assert not table.is_visible()
+    summary.click()
+    assert table.is_visible() and "✓" in table.text_content()
 
 
 def test_a_picture_opens_at_full_size_by_mouse_and_keyboard(open_page, example_page):
@@ -57,9 +78,8 @@ def test_a_picture_opens_at_full_size_by_mouse_and_keyboard(open_page, example_p
     assert not dialog.is_visible()
 
 
-def test_panels_stand_one_below_the_other_on_a_phone(open_page, chapter_page):
-    opened = open_page(chapter_page, **PHONE)
-    page = opened.page
+def test_panels_stand_one_below_the_other_on_a_phone(chapter_on_a_phone):
+    opened, page = chapter_on_a_phone, chapter_on_a_phone.page
     for frame in page.locator(".picture:has(> .panels)").all():
         frame.scroll_into_view_if_needed()
         parts = [part.bounding_box() for part in frame.locator(".panels > span").all()]
@@ -71,8 +91,8 @@ def test_panels_stand_one_below_the_other_on_a_phone(open_page, chapter_page):
     assert opened.errors == [] and opened.outside == []
 
 
-def test_panels_follow_their_slider_on_a_phone(open_page, example_page):
-    page = open_page(example_page, **PHONE).page
+def test_panels_follow_their_slider_on_a_phone(open_page, example_page, phone):
+    page = open_page(example_page, **phone).page
     for figure in page.locator("figure.explore:has(.panels)").all():
         slider, copy = figure.locator("input").first, figure.locator(".panels img").first
         slider.scroll_into_view_if_needed()
@@ -84,7 +104,7 @@ def test_panels_follow_their_slider_on_a_phone(open_page, example_page):
         assert copy.evaluate("i => i.src") != before
 
 
-def test_most_type_in_pictures_is_legible_on_a_phone(open_page, chapter_page):
-    scales = open_page(chapter_page, **PHONE).page.evaluate(SCALES)
+def test_most_type_in_pictures_is_legible_on_a_phone(chapter_on_a_phone):
+    scales = chapter_on_a_phone.page.evaluate(SCALES)
     small = [round(14 * scale, 1) for scale in scales if 14 * scale < 6.5]
     assert len(small) <= len(scales) / 3, small

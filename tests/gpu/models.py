@@ -282,9 +282,9 @@ FITTED: dict[str, Case] = {
     ),
 }
 
-# Bases that are no models; those of the zoo are games of their own.
+# Bases that are no models; those of the zoo are games of their own, those of the long runs are made of models here.
 BASES = {"Copier", "Restricted"}
-APART = ("lectool.zoo", "lectool.checks", "lectool.assign", "lectool.quizzes")
+APART = ("lectool.zoo", "lectool.full", "lectool.checks", "lectool.assign", "lectool.quizzes")
 
 
 def models() -> set[str]:

@@ -64,7 +64,7 @@ def test_environment_holds_the_pins():
             assert version(pin.name).partition("+")[0] in pin.specifier, pin
 
 
-def test_wheel_holds_lectool_and_nothing_else(tmp_path):
+def test_wheel_holds_lectool_with_its_results_and_nothing_else(tmp_path):
     tree = tmp_path / "tree"
     for path in files():
         target = tree / path.relative_to(ROOT)
@@ -83,11 +83,12 @@ def test_wheel_holds_lectool_and_nothing_else(tmp_path):
     subprocess.run([*command, "--quiet", "--wheel-dir", tmp_path, tree], check=True)
     (wheel,) = tmp_path.glob("lectool-*.whl")
     names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
-    assert {name.split("/")[0] for name in names} == {"lectool"}
-    wanted = [
-        p.relative_to(ROOT).as_posix() for p in files() if p.relative_to(ROOT).parts[0] == "lectool"
-    ]
-    assert sorted(names) == wanted
+    kept = [name for name in names if name.startswith(f"lectool-{project()['version']}.data/data/")]
+    listed = [path.relative_to(ROOT).as_posix() for path in files()]
+    assert sorted(set(names) - set(kept)) == [p for p in listed if p.startswith("lectool/")]
+    results = [p for p in listed if re.fullmatch(r"results/[^/]+\.(json|png)", p)]
+    places = {name.split("/data/", 1)[1].removeprefix("share/lectool/") for name in kept}
+    assert places == set(results)
 
 
 def test_citation():
