@@ -196,7 +196,7 @@ def browser_tests() -> int:
     return pytest(
         "browser",
         *[name for name in tests if (ROOT / name).exists()],
-        *["-n", str(min(2, cores())), "--dist", "loadgroup"],  # a browser each
+        *["-n", str(min(2, cores()))],  # a browser each
         "-rs",
         **({"LECTOOL_CHROMIUM": chromium} if chromium else {}),
     )

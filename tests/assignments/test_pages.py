@@ -15,7 +15,7 @@ from lectool.assign import read, solutions
 
 ROOT = Path(__file__).parents[2]
 MASTERS = sorted((ROOT / "assignments").glob("a[0-9][0-9]-*.ipynb"))
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("small books")]
+pytestmark = pytest.mark.browser
 
 
 def build(folder, setting):

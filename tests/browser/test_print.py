@@ -5,7 +5,7 @@ import io
 import pdf
 import pytest
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("print")]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,8 @@ import pytest
 pytestmark = pytest.mark.browser
 
 
-def test_questions_answer_back(open_page, quiz_page):
-    opened = open_page(quiz_page)
-    questions = opened.page.locator(".quiz .Quiz").all()
+def test_questions_answer_back(chapter):
+    questions = chapter.page.locator(".quiz .Quiz").all()
     assert len(questions) >= 3
     for question in questions:
         buttons = question.locator("label.MCButton").all()
@@ -23,8 +22,8 @@ def test_questions_answer_back(open_page, quiz_page):
         right[0].locator("input").press("Space")
         assert feedback.inner_text().startswith("Right")
         assert "correct" in feedback.get_attribute("class").split()
-    opened.page.wait_for_timeout(800)
-    assert opened.errors == [] and opened.outside == []
+    chapter.page.wait_for_timeout(800)
+    assert chapter.errors == [] and chapter.outside == []
 
 
 CONTRAST = """e => {
@@ -39,22 +38,22 @@ CONTRAST = """e => {
 }"""
 
 
-def test_questions_can_be_read_in_both_modes_and_on_a_narrow_screen(open_page, quiz_page):
-    opened = open_page(quiz_page, viewport={"width": 360, "height": 740})
-    page = opened.page
+def test_questions_can_be_read_in_both_modes_and_on_a_narrow_screen(chapter):
+    page = chapter.page
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.add_style_tag(content=".quiz * {transition: none !important; animation: none !important}")
     question = page.locator(".quiz .Quiz").first
     for theme in ("light", "dark"):
         page.evaluate("t => {document.documentElement.dataset.theme = t}", theme)
         question.locator("label.MCButton").first.click()
-        page.wait_for_timeout(1500)  # colors change slowly
         parts = ".MultipleChoiceQn > div:first-child, label.MCButton span, .Feedback"
         for part in question.locator(parts).all():
             assert part.evaluate(CONTRAST) >= 4.5, f"{theme}: {part.inner_text()}"
     assert page.evaluate("document.documentElement.scrollWidth") <= 361
 
 
-def test_questions_without_javascript(open_page, quiz_page):
-    page = open_page(quiz_page, java_script_enabled=False).page
+def test_questions_without_javascript(open_page, chapter_page):
+    page = open_page(chapter_page, java_script_enabled=False).page
     folded = page.locator(".quiz noscript details")
     assert folded.count() >= 3
     assert folded.first.is_visible()

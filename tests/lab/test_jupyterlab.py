@@ -19,7 +19,7 @@ PICTURE = "div[class^=live-] img"
 STILL = "figure[class^=still-] img"
 MEGABYTE = 2**20
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("lab")]  # one server for all
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module", params=CHAPTERS if ALL else CHAPTERS[:1])
