@@ -87,8 +87,11 @@ def _toc(root: Path) -> object:
 def key(notebook: Path, root: Path = ROOT, environ: dict[str, str] | None = None) -> str:
     """A hash of all that the notebook's outputs depend on, apart from its own code cells."""
     environ = dict(os.environ) if environ is None else environ
-    files = [root / "requirements.txt", *sorted(_modules(notebook, root))]
-    for folder in ("lectool", "results"):
+    modules = _modules(notebook, root)
+    files = [root / "requirements.txt", *sorted(modules)]
+    # What long runs have kept is read through one module.
+    kept = ["results"] if root / "lectool" / "results.py" in modules else []
+    for folder in ("lectool", *kept):
         files += sorted(
             p for p in (root / folder).rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")
         )

@@ -6,7 +6,7 @@ cells empty. The functions below ask; none of them knows which model it asks.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lectool import check, metrics, random
 from lectool.metrics import Estimate
-from lectool.sortable import table
+from lectool.sortable import over_seeds, table
 
 __all__ = [
     "Model",
@@ -34,6 +34,7 @@ __all__ = [
     "mean",
     "mixed",
     "of_estimator",
+    "over_seeds",
     "pictures",
     "rank_correlation",
     "sharpness",
@@ -92,16 +93,15 @@ def of_estimator(fitted: Any, encode: Callable[[Tensor], Tensor] | None = None) 
 
     def sample(n: int) -> Tensor:
         drawn = fitted.sample(n)
-        return (
-            drawn[0] if isinstance(drawn, tuple) else drawn
-        )  # a mixture also tells which component
+        # A mixture also tells which component.
+        return drawn[0] if isinstance(drawn, tuple) else drawn
 
     values = [v for k, v in vars(fitted).items() if k.endswith("_") and isinstance(v, Tensor)]
     return Model(sample, fitted.score_samples, "exact", encode, sum(v.numel() for v in values))
 
 
 def watched(
-    loss: Callable[..., Any], updates: Sequence[int], look: Callable[[int], None]
+    loss: Callable[..., Any], updates: Collection[int], look: Callable[[int], None]
 ) -> Callable[..., Any]:
     r"""A loss for ``train.fit`` that calls ``look(u)`` when u updates have been made, for each u of ``updates``."""
     done = 0
@@ -179,7 +179,9 @@ def mixed(good: Model, other: Model, share: float) -> Model:
         from_good = random.uniform((n, 1)) < share
         return torch.where(from_good, good.sample(n), other.sample(n))
 
-    kind = good.kind if good.kind == other.kind else "bound"
+    # The mixture's density is no surer than the less sure one of the two.
+    kinds = ("exact", "bound", "estimate", "")
+    kind = max(good.kind, other.kind, key=kinds.index)
     return Model(sample, log_prob, kind, n_parameters=good.n_parameters + other.n_parameters)
 
 

@@ -2,6 +2,8 @@
 
 import math
 import re
+import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -40,6 +42,20 @@ def test_trained_names_times_and_seeds_alike():
     assert first.name == "random"
     assert 0 < first.seconds < 30
     assert torch.equal(first.sample(50), second.sample(50))
+    other = compare.trained("random", make, 50, seed=1)
+    assert not torch.equal(first.sample(50), other.sample(50))
+
+
+def test_seconds_are_those_of_the_processor():
+    def make(end, wait):
+        while time.process_time() < end:
+            pass
+        time.sleep(wait)
+        return Model()
+
+    busy = compare.trained("busy", lambda: make(time.process_time() + 0.2, 0.0)).seconds
+    idle = compare.trained("idle", lambda: make(0.0, 0.2)).seconds
+    assert idle < 0.1 < 0.2 <= busy < 0.3
 
 
 def test_estimators_show_their_density_draws_and_parameters():
@@ -49,25 +65,28 @@ def test_estimators_show_their_density_draws_and_parameters():
     assert model.kind == "exact"
     assert torch.equal(model.log_prob(x), ppca.score_samples(x))
     assert model.encode(x).shape == (300, 2)
-    assert model.n_parameters >= 4 + 4 * 2
+    fitted = [v for k, v in vars(ppca).items() if k[-1] == "_" and isinstance(v, torch.Tensor)]
+    assert model.n_parameters == sum(map(torch.numel, fitted)) >= 4 + 4 * 2
     mixture = compare.of_estimator(GaussianMixture(2, max_iter=50).fit(x))
     assert mixture.encode is None
     assert compare.draw(mixture, 7, 4).shape == (7, 4)  # without the components
 
 
 def test_watched_looks_before_the_update_that_follows():
-    net, seen = nn.Linear(1, 1), {}
-    start = net.weight.item()
+    net, seen, before = nn.Linear(1, 1), {}, []
 
     def look(done):
         assert not torch.is_grad_enabled()
         seen[done] = net.weight.item()
 
-    loss = compare.watched(lambda v: net(v).square().mean(), (0, 3), look)
+    def cost(v):
+        before.append(net.weight.item())
+        return net(v).square().mean()
+
+    loss = compare.watched(cost, (0, 3), look)
     train.fit(net, torch.ones(8, 1), steps=5, batch_size=4, lr=0.1, loss=loss)
-    assert list(seen) == [0, 3]
-    assert seen[0] == start
-    assert seen[3] != start
+    assert seen == {0: before[0], 3: before[3]}
+    assert len(set(before)) == 5
 
 
 # ------------------------------------------------------------------------------------------------ baselines
@@ -84,6 +103,7 @@ def test_kernel_density_is_a_mixture_of_gaussians():
     torch.manual_seed(0)
     drawn = model.sample(40_000)
     assert drawn.dtype == x.dtype
+    assert model.n_parameters == x.numel()
     assert torch.allclose(drawn.mean(0), x.mean(0), atol=0.03)
     assert torch.allclose(drawn.var(0), x.var(0, correction=0) + 0.49, rtol=0.05)
 
@@ -97,8 +117,25 @@ def test_mixed_is_the_mixture(share):
     assert torch.allclose(model.log_prob(x), expected.log())
     assert (model.log_prob(x) >= good.log_prob(x) + math.log(share) - 1e-6).all()
     torch.manual_seed(0)
-    from_good = (model.sample(20_000)[:, 0] < 4).double().mean()
-    assert from_good == pytest.approx(share, abs=0.01)
+    from_good = model.sample(20_000) < 5
+    assert torch.equal(from_good[:, 0], from_good[:, 1]), "whole rows come from one of the two"
+    assert from_good.double().mean() == pytest.approx(share, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "kind"),
+    [
+        (("exact", "exact"), "exact"),
+        (("exact", "bound"), "bound"),
+        (("estimate", "exact"), "estimate"),
+        (("bound", "estimate"), "estimate"),
+    ],
+)
+def test_a_mixture_tells_no_more_surely_than_its_parts(kinds, kind):
+    parts = [replace(gaussian(), kind=k, n_parameters=n) for k, n in zip(kinds, (3, 4))]
+    model = compare.mixed(*parts, 0.5)
+    assert model.kind == kind
+    assert model.n_parameters == 7
 
 
 def test_mixed_needs_both():
@@ -149,6 +186,9 @@ def test_mean_covers_the_truth_as_often_as_it_says():
         found = compare.mean(seeded(50, seed) + 3)
         hits += found.low <= 3 <= found.high
     assert 0.90 < hits / 400 < 0.98
+    found = compare.mean(torch.tensor([0.0, 1.0, 2.0, 3.0]))  # of variance 5/3
+    half = 1.96 * math.sqrt(5 / 3 / 4)
+    assert found[:3] == pytest.approx((1.5, 1.5 - half, 1.5 + half))
 
 
 def test_grade_takes_off_what_a_small_sample_adds():
@@ -157,6 +197,10 @@ def test_grade_takes_off_what_a_small_sample_adds():
     raw = metrics.frechet_inception_distance(v, u)
     assert list(found) == ["FID", "KID", "precision", "recall"]
     assert found["FID"].value == pytest.approx(raw - found["FID"].bias)
+    for value, low, high, _ in found.values():
+        assert low < value < high
+        assert value == pytest.approx((low + high) / 2)
+    assert found["KID"].value == pytest.approx(metrics.kernel_inception_distance(v, u))
     assert abs(found["FID"].value) < 0.3 * raw
     assert found["precision"].value == metrics.precision_recall(v, u)[0]
     few = compare.grade(u[:20].repeat(20, 1), v)
@@ -224,6 +268,10 @@ def test_linear_probe():
     dead = torch.cat([codes, torch.ones(300, 1)], 1)  # a unit that never changes
     same = compare.linear_probe((dead[:200], dead[200:]), (y[:200], y[200:]))
     assert torch.equal(same, right)
+    mixed = noise @ torch.tensor([[1.0, 0.95], [0.0, 0.3]], dtype=noise.dtype)
+    several = compare.linear_probe((mixed.repeat(30, 1), mixed), (y.repeat(30), y), 1.0)
+    once = compare.linear_probe((mixed, mixed), (y, y), 1.0)
+    assert torch.equal(several, once), "the penalty counts for each sample"
 
 
 # ------------------------------------------------------------------------------------------------ gray values
@@ -296,6 +344,26 @@ def test_table_writes_numbers_intervals_and_empty_cells(shown):
     assert len(re.findall("<button", page)) == 4
     assert "http" not in page
     assert plain.splitlines()[1:] == ["VAE <1> | 1.2 ± 0.2 |  | 1,234", "GAN |  | bound | 3"]
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "words"),
+    [
+        (Estimate(-12.34, -12.37, -12.31, 0.0), "-12.34", "−12.34 ± 0.03"),
+        (Estimate(1234.4, 1214.4, 1254.4, 0.0), "1234.4", "1,234 ± 20"),
+        (Estimate(0.5, 0.5, 0.5, 0.0), "0.5", "0.50 ± 0.00"),
+        (Estimate(0.25, 0.25 - 3e-7, 0.25 + 3e-7, 0.0), "0.25", "0.2500 ± 0.0000"),
+        (-0.25, "-0.25", "−0.25"),
+        (123.4, "123.4", "123"),
+        (999.6, "999.6", "1,000"),
+        (1e-9, "1e-09", "0"),
+        (math.inf, "Infinity", "inf"),
+        (-math.inf, "-Infinity", "−inf"),  # as a script reads it
+    ],
+)
+def test_a_cell_shows_what_is_known(shown, value, key, words):
+    compare.table(["model", "number"], [["VAE", value]], "One number.")
+    assert f'<td data-key="{key}">{words}</td>' in shown[0]["text/html"]
 
 
 def test_table_refuses_ragged_rows(shown):
