@@ -30,6 +30,8 @@ from PIL import Image, ImageChops
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from lectool import results
+
 CHAPTER = re.compile(r"chapters/(\d\d[a-z]?)-[\w-]+")
 # No seconds: they differ threefold between machines.
 TIMES = "A few seconds|About a minute|A minute or two|Two or three minutes"
@@ -279,9 +281,22 @@ def claims(app, docname: str) -> list[nodes.Node]:
         )
         heading = f"{chapter.number} {chapter.title}"
         section = nodes.section(ids=[f"chapter-{chapter.number}"], classes=["claims-of-chapter"])
-        section += [nodes.title("", heading), table(found, uri, places)]
+        section += [nodes.title("", heading), *at_full_scale(chapter.number)]
+        section += [table(found, uri, places)]
         result.append(section)
     return result
+
+
+def at_full_scale(number: str) -> list[nodes.paragraph]:
+    """How the chapter's claims turned out in a long run (``python -m lectool.full``), where there was one."""
+    kept = results.load(f"chapter-{number}")
+    if kept is None:
+        return []
+    rows = kept["table"]["rows"]
+    false = [sentence for sentence, _, holds in rows if not holds]
+    words = f"At full scale {len(rows) - len(false)} of {len(rows)} hold"
+    words += f" ({kept['device']}, {kept['date']}, {kept['progress']})."
+    return [paragraph(words + (f" Not so there: {'; '.join(false)}." if false else ""))]
 
 
 def table(found: list[Claim], uri: str, places: dict[int, tuple[str, str]]) -> nodes.table:

@@ -58,14 +58,15 @@ def find(file: str) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def load(name: str) -> dict[str, Any] | None:
-    r"""The record of a run; ``None`` where it has not been made.
+def load(name: str, folder: str | Path | None = None) -> dict[str, Any] | None:
+    r"""The record of a run, from a folder or from where :func:`find` finds it; ``None`` where it has not been made.
 
     Raises:
         ValueError: if the file is no record; the message says why.
     """
-    path = find(f"{name}.json")
-    if path is None:
+    file = f"{name}.json"
+    path = find(file) if folder is None else Path(folder) / file
+    if path is None or not path.is_file():
         return None
     try:
         record = json.loads(path.read_text("utf8"))

@@ -1,6 +1,5 @@
 r"""What keeps a long run within its time, and lets it go on where it stopped."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -319,8 +318,8 @@ def perform(run: Run, session: Session, out: Path) -> dict[str, Any]:
         **results.circumstances(),
         "alt": run.alt,
     }
-    kept = out / f"{run.name}.json"
-    if done or not (kept.is_file() and json.loads(kept.read_text("utf8")).get("finished")):
+    kept = results.load(run.name, out)
+    if done or kept is None or not kept["finished"]:
         save_picture(picture, out / f"{run.name}.png")
         results.write(run.name, record, out)
     return record

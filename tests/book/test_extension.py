@@ -290,3 +290,15 @@ def test_shorten_ends_with_a_sentence_or_says_that_it_does_not():
 
 def test_a_claim_without_prepared_numbers_shows_its_own():
     assert book.Claim(0, "x", 0.123456, "<", 2000.0).measured() == "0.1235 < 2000"
+
+
+def test_claims_tell_how_they_turned_out_at_full_scale(monkeypatch):
+    kept = {"device": "a GPU", "date": "2026-01-01", "progress": "9 of 9 cells"}
+    kept |= {"table": {"rows": [["Two is small", "2 < 3", True], ["Four is", "4 < 3", False]]}}
+    records = {"chapter-02": kept}
+    monkeypatch.setattr(book.results, "load", records.get)
+    (said,) = book.at_full_scale("02")
+    assert said.astext() == (
+        "At full scale 1 of 2 hold (a GPU, 2026-01-01, 9 of 9 cells). Not so there: Four is."
+    )
+    assert book.at_full_scale("01") == []

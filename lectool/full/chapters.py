@@ -1,0 +1,114 @@
+r"""Whole chapters at full scale: what their claims measure there.
+
+A chapter holds its claims at quick scale, in every build. With the papers' settings its numbers are others, and some
+claims may be false: those stay in the record as what they are, and the chapter goes on. There is no checkpoint within
+a chapter; one that came to its end is not run again.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from lectool import random, results
+from lectool.claims import MIME
+
+__all__ = ["COLUMNS", "chapter_names", "perform_chapter"]
+
+ROOT = Path(__file__).parents[2]
+COLUMNS = ["claim", "numbers", "holds"]
+SETTINGS = {
+    "LECTOOL_SCALE": "full",
+    "LECTOOL_EXPLORE": "live",  # a false claim is shown, and a slider draws what it shows only
+    "PYTHONPATH": str(ROOT),
+}
+
+
+def chapter_names(folder: Path = ROOT / "chapters") -> dict[str, Path]:
+    r"""The chapters of the checkout by their numbers: ``"01"``, …, ``"15a"``; none where lectool was installed."""
+    return {path.stem.split("-")[0]: path for path in sorted(folder.glob("[0-9]*.ipynb"))}
+
+
+def perform_chapter(
+    path: Path,
+    out: Path,
+    seconds: float | None = None,
+    *,
+    seed: int = 0,
+    scale: str = "full",
+    fresh: bool = False,
+) -> dict[str, Any]:
+    r"""Runs a chapter's cells, one after the other while there is time, and keeps its claims as ``chapter-NN.json``.
+
+    Arguments:
+        path: a notebook.
+        out: folder of the record; one that is complete is not replaced by one that is not.
+        seconds: for the whole chapter; ``None`` for as many as it needs.
+        seed: added to every seed of the chapter.
+        scale: ``"full"``, or ``"quick"`` for a trial.
+        fresh: run it although there is a complete record of this code.
+
+    Returns:
+        the record: of each claim the sentence, the two numbers, and whether it holds; which cells failed, and why.
+    """
+    name = f"chapter-{path.stem.split('-')[0]}"
+    around = results.circumstances()
+    kept = results.load(name, out)
+    complete = kept is not None and kept["finished"] and kept["scale"] == scale
+    # A commit with a + is no name of a code: there are changes that it does not know.
+    same = complete and kept["commit"] == around["commit"] and around["commit"].isalnum()
+    if same and not fresh:
+        return kept
+    start = time.monotonic()
+    cells, n_done = _executed(path, seconds, SETTINGS | {"LECTOOL_SCALE": scale}, seed)
+    record = {
+        "name": name,
+        "chapter": path.stem,
+        "scale": scale,
+        "seed": random.shifted(seed),
+        **around,
+        "seconds": round(time.monotonic() - start, 1),
+        "finished": n_done == len(cells),
+        "progress": f"{n_done} of {len(cells)} cells",
+        "errors": [f"{c.id}: {o.ename}: {o.evalue}"[:300] for c, o in _outputs(cells, "error")],
+        "table": {"columns": COLUMNS, "rows": _claims(cells)},
+    }
+    if record["table"]["rows"] and (record["finished"] or not complete):
+        results.write(name, record, out)
+    return record
+
+
+def _executed(path: Path, seconds: float | None, settings: dict, seed: int) -> tuple[list, int]:
+    r"""The code cells with their outputs, and how many of them were run."""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellTimeoutError
+
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell in cells:
+        cell.outputs = []
+    end = None if seconds is None else time.monotonic() + seconds
+    environ = os.environ | settings | {"LECTOOL_SEED": str(random.shifted(seed))}
+    client = NotebookClient(notebook, allow_errors=True, kernel_name="python3")
+    n_done = 0
+    with client.setup_kernel(env=environ, cwd=str(path.parent)):
+        for cell in cells:
+            client.timeout = None if end is None else max(0, int(end - time.monotonic()))
+            if client.timeout == 0:  # would be no limit
+                break
+            try:
+                client.execute_cell(cell, notebook.cells.index(cell))
+            except CellTimeoutError:
+                break
+            n_done += 1
+    return cells, n_done
+
+
+def _outputs(cells: list, kind: str) -> list[tuple]:
+    return [(c, o) for c in cells for o in c.outputs if o.output_type == kind]
+
+
+def _claims(cells: list) -> list[list]:
+    shown = [o.data[MIME]["claims"] for _, o in _outputs(cells, "display_data") if MIME in o.data]
+    return [[c["sentence"], c["numbers"], bool(c["passed"])] for found in shown for c in found]
