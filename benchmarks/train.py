@@ -6,8 +6,12 @@ The same autoencoder is trained on the same rows in the same order: from tensors
 into memory, from a data set whose items are collated one by one, and from a DataLoader. All but the last, which
 shuffles by itself, must end at the same weights to the bit; then their times are compared.
 
-Then torchrun starts one, two, … processes (as many as there are cores, or GPUs, at most 4) that train it together, with
-the same batch in all of them together. Each process is given one thread, so that more processes have more to work with.
+Then one update is compared with the same update compiled (torch.compile; on a GPU replayed as a CUDA graph), for a
+small, a middle and a large network: whoever wants it gives ``fit`` a ``loss=torch.compile(model.loss)``.
+
+At last torchrun starts one, two, … processes (as many as there are cores, or GPUs, at most 4) that train it together,
+with the same batch in all of them together. Each process is given one thread, so that more processes have more to work
+with.
 """
 
 import os
@@ -83,6 +87,26 @@ def stream(folder: Path) -> None:
     )
 
 
+def compiled() -> None:
+    """One update as the package makes it, and its loss and gradient by torch.compile: on a GPU as one CUDA graph."""
+    mode = "reduce-overhead" if train.device().type == "cuda" else "default"
+    print(f"\n{'one update':34s}{'as it is':>10s}{'compiled':>10s}{'ratio':>8s}   ({mode})")
+    for sizes, size in (([16, 64, 2], 64), ([784, 256, 30], BATCH), ([784, 1000, 500, 30], WIDE)):
+        random.seed(0)
+        x = torch.rand(100 * size, sizes[0]).to(train.device())
+        model = deep_autoencoder(sizes).to(train.device())
+        settings = {"epochs": 1, "batch_size": size, "lr": 1e-4, "progress": False}
+        losses = {"as it is": model.loss, "compiled": torch.compile(model.loss, mode=mode)}
+        calls = {
+            name: lambda loss=loss, s=settings, m=model, x=x: train.fit(m, x, loss=loss, **s)
+            for name, loss in losses.items()
+        }
+        seconds, _ = race(calls, ROUNDS, warm_up=True)
+        plain, fast = (1e4 * statistics.median(seconds[name]) for name in losses)
+        words = f"{'–'.join(map(str, sizes))}, batches of {size}"
+        print(f"{words:34s}{plain:7.0f} µs{fast:7.0f} µs{plain / fast:8.2f}", flush=True)
+
+
 def scaling() -> None:
     most = torch.cuda.device_count() or min(4, os.cpu_count() or 1)
     environ = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
@@ -116,6 +140,7 @@ def main() -> None:
     print(f"{torch.get_num_threads()} threads; median of {ROUNDS} alternating runs\n")
     with tempfile.TemporaryDirectory() as folder:
         stream(Path(folder))
+    compiled()
     scaling()
 
 

@@ -168,7 +168,7 @@ def data(
     Raises:
         ValueError: if ``x`` is neither float32 nor float64, is empty, has another shape, holds a NaN or an
             infinity, leaves the range or is of another type than the model; the message says what was given
-            and what is expected.
+            and what is expected. Under torch.compile the values are not looked at.
     """
     if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64):
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
@@ -181,6 +181,8 @@ def data(
         same_kind(like, **{name: x})
     if width is not None and x[0].numel() != width:
         raise ValueError(f"{name} has shape {tuple(x.shape)}; expected {width} numbers in a sample")
+    if torch.compiler.is_compiling():  # a look at the values would cut the graph in two
+        return x
     smallest, largest = (t.item() for t in torch.aminmax(x.detach()))
     if not (math.isfinite(smallest) and math.isfinite(largest)):
         n_bad = int((~torch.isfinite(x)).sum())

@@ -1,6 +1,7 @@
 """Every model on the GPU: the CPU's result, samples of the same distribution, and nothing left behind on the CPU."""
 
 import copy
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lectool import gan, metrics, nets, random, train
+from lectool.autoencoders import deep_autoencoder
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -99,6 +101,21 @@ def test_a_fit_gives_the_cpus_result(name, device, same_numbers):
 
 def _tensor(value):
     return torch.tensor(value) if isinstance(value, float) else value
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler: no g++")
+def test_a_compiled_update_is_the_same(device):
+    """On a GPU it is replayed as one CUDA graph; nothing in the loss cuts the graph."""
+    x, results = torch.rand(48, 6, device=device), []
+    mode = "reduce-overhead" if device.type == "cuda" else "default"
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        model = deep_autoencoder([6, 8, 2]).to(device)
+        loss = torch.compile(model.loss, mode=mode, fullgraph=True) if compiled else model.loss
+        torch.manual_seed(1)
+        train.fit(model, x, epochs=2, batch_size=16, lr=1e-2, loss=loss, progress=False)
+        results.append(tensors(model))
+    agree(*results)
 
 
 class Elsewhere(TorchDispatchMode):
