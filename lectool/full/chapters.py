@@ -6,6 +6,7 @@ a chapter; one that came to its end is not run again.
 """
 
 import os
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def perform_chapter(
     if same and not fresh:
         return kept
     start = time.monotonic()
-    cells, n_done = _executed(path, seconds, SETTINGS | {"LECTOOL_SCALE": scale}, seed)
+    cells, n_cells = _executed(path, seconds, SETTINGS | {"LECTOOL_SCALE": scale}, seed)
     record = {
         "name": name,
         "chapter": path.stem,
@@ -68,8 +69,8 @@ def perform_chapter(
         "seed": random.shifted(seed),
         **around,
         "seconds": round(time.monotonic() - start, 1),
-        "finished": n_done == len(cells),
-        "progress": f"{n_done} of {len(cells)} cells",
+        "finished": len(cells) == n_cells,
+        "progress": f"{len(cells)} of {n_cells} cells",
         "errors": [f"{c.id}: {o.ename}: {o.evalue}"[:300] for c, o in _outputs(cells, "error")],
         "table": {"columns": COLUMNS, "rows": _claims(cells)},
     }
@@ -79,7 +80,7 @@ def perform_chapter(
 
 
 def _executed(path: Path, seconds: float | None, settings: dict, seed: int) -> tuple[list, int]:
-    r"""The code cells with their outputs, and how many of them were run."""
+    r"""The code cells that came to their end, with their outputs, and how many cells there are."""
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellTimeoutError
@@ -92,7 +93,8 @@ def _executed(path: Path, seconds: float | None, settings: dict, seed: int) -> t
     environ = os.environ | settings | {"LECTOOL_SEED": str(random.shifted(seed))}
     client = NotebookClient(notebook, allow_errors=True, kernel_name="python3")
     n_done = 0
-    with client.setup_kernel(env=environ, cwd=str(path.parent)):
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # not the cells' output
+    with client.setup_kernel(env=environ, cwd=str(path.parent), **quiet):
         for cell in cells:
             client.timeout = None if end is None else max(0, int(end - time.monotonic()))
             if client.timeout == 0:  # would be no limit
@@ -102,7 +104,7 @@ def _executed(path: Path, seconds: float | None, settings: dict, seed: int) -> t
             except CellTimeoutError:
                 break
             n_done += 1
-    return cells, n_done
+    return cells[:n_done], len(cells)
 
 
 def _outputs(cells: list, kind: str) -> list[tuple]:
