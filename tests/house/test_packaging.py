@@ -138,14 +138,20 @@ def imports(path) -> set[str]:
 
 def test_what_is_imported_is_declared_and_not_more():
     declared = {Requirement(line).name for line in project()["dependencies"]}
-    teach = {Requirement(line).name for line in project()["optional-dependencies"]["assign"]}
-    needed, grading = set(), set()
+    extras = project()["optional-dependencies"]
+    needed, more = set(), {name: set() for name in extras}
     for path in (ROOT / "lectool").rglob("*.py"):
-        # `inside` is read as text into a student's kernel
-        found = grading if path.parent.name == "assign" and path.name != "inside.py" else needed
-        found |= imports(path)
+        if (
+            path.parent.name == "assign" and path.name != "inside.py"
+        ):  # that goes to a student's kernel
+            more["assign"] |= imports(path)
+        elif path.relative_to(ROOT / "lectool").as_posix() == "full/chapters.py":
+            more["full"] |= imports(path)
+        else:
+            needed |= imports(path)
     assert needed == declared
-    assert grading - declared <= teach
+    for name, found in more.items():
+        assert found - declared <= {Requirement(line).name for line in extras[name]}, name
 
 
 def test_git_ignores_no_source():
