@@ -31,13 +31,7 @@ def chapter_names(folder: Path = ROOT / "chapters") -> dict[str, Path]:
 
 
 def perform_chapter(
-    path: Path,
-    out: Path,
-    seconds: float | None = None,
-    *,
-    seed: int = 0,
-    scale: str = "full",
-    fresh: bool = False,
+    path: Path, out: Path, seconds: float | None = None, *, seed: int = 0, fresh: bool = False
 ) -> dict[str, Any]:
     r"""Runs a chapter's cells, one after the other while there is time, and keeps its claims as ``chapter-NN.json``.
 
@@ -46,7 +40,6 @@ def perform_chapter(
         out: folder of the record; one that is complete is not replaced by one that is not.
         seconds: for the whole chapter; ``None`` for as many as it needs.
         seed: added to every seed of the chapter.
-        scale: ``"full"``, or ``"quick"`` for a trial.
         fresh: run it although there is a complete record of this code.
 
     Returns:
@@ -55,17 +48,17 @@ def perform_chapter(
     name = f"chapter-{path.stem.split('-')[0]}"
     around = results.circumstances()
     kept = results.load(name, out)
-    complete = kept is not None and kept["finished"] and kept["scale"] == scale
+    complete = kept is not None and kept["finished"]
     # A commit with a + is no name of a code: there are changes that it does not know.
-    same = complete and kept["commit"] == around["commit"] and around["commit"].isalnum()
-    if same and not fresh:
+    now = (around["commit"], random.shifted(seed))
+    if complete and (kept["commit"], kept["seed"]) == now and now[0].isalnum() and not fresh:
         return kept
     start = time.monotonic()
-    cells, n_cells = _executed(path, seconds, SETTINGS | {"LECTOOL_SCALE": scale}, seed)
+    cells, n_cells = _executed(path, seconds, seed)
     record = {
         "name": name,
         "chapter": path.stem,
-        "scale": scale,
+        "scale": "full",
         "seed": random.shifted(seed),
         **around,
         "seconds": round(time.monotonic() - start, 1),
@@ -79,7 +72,7 @@ def perform_chapter(
     return record
 
 
-def _executed(path: Path, seconds: float | None, settings: dict, seed: int) -> tuple[list, int]:
+def _executed(path: Path, seconds: float | None, seed: int) -> tuple[list, int]:
     r"""The code cells that came to their end, with their outputs, and how many cells there are."""
     import nbformat
     from nbclient import NotebookClient
@@ -90,7 +83,7 @@ def _executed(path: Path, seconds: float | None, settings: dict, seed: int) -> t
     for cell in cells:
         cell.outputs = []
     end = None if seconds is None else time.monotonic() + seconds
-    environ = os.environ | settings | {"LECTOOL_SEED": str(random.shifted(seed))}
+    environ = os.environ | SETTINGS | {"LECTOOL_SEED": str(random.shifted(seed))}
     client = NotebookClient(notebook, allow_errors=True, kernel_name="python3")
     n_done = 0
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # not the cells' output

@@ -48,8 +48,10 @@ def test_a_complete_chapter_is_not_run_again_unless_the_code_has_changed(tmp_pat
     assert chapters.perform_chapter(path, tmp_path) == first
     assert len(chapters.perform_chapter(path, tmp_path, fresh=True)["table"]["rows"]) == 2
     write(tmp_path / "chapters", IMPORTS, TRUE)
+    assert len(chapters.perform_chapter(path, tmp_path, seed=1)["table"]["rows"]) == 1
+    write(tmp_path / "chapters", IMPORTS, TRUE, FALSE)
     clean["commit"] = "abd"
-    assert len(chapters.perform_chapter(path, tmp_path)["table"]["rows"]) == 1
+    assert len(chapters.perform_chapter(path, tmp_path)["table"]["rows"]) == 2
 
 
 def test_time_ends_a_chapter_with_the_claims_it_has(tmp_path):
