@@ -7,7 +7,6 @@ training and which for the test, initial weights, batches and draws.
 """
 
 import argparse
-import json
 import math
 import os
 import statistics
@@ -21,31 +20,75 @@ from typing import Any
 from lectool import results, scale
 from lectool.sortable import MIME
 
-__all__ = ["executed", "main", "record", "spread", "tables"]
+__all__ = ["executed", "main", "record", "run_cells", "spread", "tables"]
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = ["row", "measure", "mean", "standard deviation"]
 
 
-def executed(path: Path, seed: int) -> dict[str, Any]:
-    r"""A notebook with its outputs at ``LECTOOL_SEED=seed``, from a process of its own.
+def run_cells(
+    path: Path,
+    settings: dict[str, str],
+    seconds: float | None = None,
+    *,
+    allow_errors: bool = False,
+) -> tuple[list, int]:
+    r"""Runs a notebook's code cells in a kernel of its own, one after the other while there is time.
+
+    Arguments:
+        path: the notebook, which stays as it is.
+        settings: variables of the kernel's environment, besides those of this process.
+        seconds: for all cells; a cell that is not done by then is stopped. ``None`` for no limit.
+        allow_errors: whether it goes on behind a cell that fails.
+
+    Returns:
+        the cells that came to their end, with their outputs, and how many cells there are.
 
     Raises:
-        RuntimeError: if it does not run to its end, as where a claim does not hold; the message ends with what
-            nbconvert says.
+        CellExecutionError: of nbclient, if a cell fails and ``allow_errors`` is not set.
     """
-    command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--stdout"]
-    command += ["--log-level=ERROR", "--ExecutePreprocessor.timeout=-1", str(path)]
-    settings = {"LECTOOL_SEED": str(seed), "LECTOOL_EXPLORE": "static", "PYTHONPATH": str(ROOT)}
-    run = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True)
-    if run.returncode:
-        raise RuntimeError(f"{path.name} at seed {seed}: {run.stderr.strip()[-2000:]}")
-    return json.loads(run.stdout)
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellTimeoutError
+
+    notebook = nbformat.read(path, as_version=4)
+    code = [(i, cell) for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    end = math.inf if seconds is None else time.monotonic() + seconds
+    environ = os.environ | {"PYTHONPATH": str(ROOT)} | settings
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # not the cells' output
+    client = NotebookClient(notebook, allow_errors=allow_errors, kernel_name="python3")
+    done: list = []
+    with client.setup_kernel(env=environ, cwd=str(path.parent), **quiet):
+        for i, cell in code:
+            left = end - time.monotonic()
+            if left < 1:
+                break
+            client.timeout = None if left == math.inf else int(left)
+            try:
+                client.execute_cell(cell, i)
+            except CellTimeoutError:
+                break
+            done.append(cell)
+    return done, len(code)
 
 
-def tables(notebook: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    r"""The tables of an executed notebook that have a name: ``name``, ``columns``, ``rows``, ``data``, ``scale``."""
-    for cell in notebook["cells"]:
+def executed(path: Path, seed: int) -> list:
+    r"""A notebook's code cells with their outputs at ``LECTOOL_SEED=seed``.
+
+    Raises:
+        RuntimeError: if it does not run to its end, as where a claim does not hold; the message says which cell failed.
+    """
+    from nbclient.exceptions import CellExecutionError
+
+    try:
+        return run_cells(path, {"LECTOOL_SEED": str(seed), "LECTOOL_EXPLORE": "static"})[0]
+    except CellExecutionError as error:
+        raise RuntimeError(f"{path.name} at seed {seed}: {str(error)[-2000:]}") from None
+
+
+def tables(cells: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    r"""The tables of executed cells that have a name: ``name``, ``columns``, ``rows``, ``data``, ``scale``."""
+    for cell in cells:
         for output in cell.get("outputs", []):
             if found := output.get("data", {}).get(MIME):
                 yield found

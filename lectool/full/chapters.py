@@ -5,14 +5,13 @@ claims may be false: those stay in the record as what they are, and the chapter 
 a chapter; one that came to its end is not run again.
 """
 
-import os
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 from lectool import random, results
 from lectool.claims import MIME
+from lectool.repeat import run_cells
 
 __all__ = ["COLUMNS", "chapter_names", "perform_chapter"]
 
@@ -21,7 +20,6 @@ COLUMNS = ["claim", "numbers", "holds"]
 SETTINGS = {
     "LECTOOL_SCALE": "full",
     "LECTOOL_EXPLORE": "live",  # a false claim is shown, and a slider draws what it shows only
-    "PYTHONPATH": str(ROOT),
 }
 
 
@@ -54,7 +52,8 @@ def perform_chapter(
     if complete and (kept["commit"], kept["seed"]) == now and now[0].isalnum() and not fresh:
         return kept
     start = time.monotonic()
-    cells, n_cells = _executed(path, seconds, seed)
+    settings = SETTINGS | {"LECTOOL_SEED": str(random.shifted(seed))}
+    cells, n_cells = run_cells(path, settings, seconds, allow_errors=True)
     record = {
         "name": name,
         "chapter": path.stem,
@@ -70,34 +69,6 @@ def perform_chapter(
     if record["table"]["rows"] and (record["finished"] or not complete):
         results.write(name, record, out)
     return record
-
-
-def _executed(path: Path, seconds: float | None, seed: int) -> tuple[list, int]:
-    r"""The code cells that came to their end, with their outputs, and how many cells there are."""
-    import nbformat
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellTimeoutError
-
-    notebook = nbformat.read(path, as_version=4)
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    for cell in cells:
-        cell.outputs = []
-    end = None if seconds is None else time.monotonic() + seconds
-    environ = os.environ | SETTINGS | {"LECTOOL_SEED": str(random.shifted(seed))}
-    client = NotebookClient(notebook, allow_errors=True, kernel_name="python3")
-    n_done = 0
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # not the cells' output
-    with client.setup_kernel(env=environ, cwd=str(path.parent), **quiet):
-        for cell in cells:
-            client.timeout = None if end is None else max(0, int(end - time.monotonic()))
-            if client.timeout == 0:  # would be no limit
-                break
-            try:
-                client.execute_cell(cell, notebook.cells.index(cell))
-            except CellTimeoutError:
-                break
-            n_done += 1
-    return cells[:n_done], len(cells)
 
 
 def _outputs(cells: list, kind: str) -> list[tuple]:
