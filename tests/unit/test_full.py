@@ -5,13 +5,15 @@ import inspect
 import json
 import math
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
-from lectool import published, results
+from lectool import published, random, results
 from lectool.full import RUNS, Session, __main__, core, perform, picture
 from lectool.published import PUBLISHED, Published
 
@@ -168,6 +170,20 @@ def test_a_run_says_what_differs_and_is_short(run):
     assert max(node.end_lineno - node.lineno for node in functions) < 30
 
 
+# Between what hardly any training gives and its half or double. 206 nats are those of the pixels' base rates.
+BEGINNERS = {
+    "−log p by AIS, nats": (150, 240),
+    "−log p, nats": (150, 240),
+    "squared error an image": (30, 80),
+    "the same of PCA-30": (8, 25),
+    "test error, %": (25, 92),
+    "test error without labels, %": (50, 92),
+    "bits a pixel": (2.5, 5.5),
+    "modes covered, GAN": (0, 8),
+    "modes covered, unrolled GAN": (0, 8),
+}
+
+
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
 def test_a_tiny_run_leaves_a_record_and_a_picture(run, tmp_path):
     session = Session(tmp_path / "kept", smoke=True)
@@ -175,12 +191,33 @@ def test_a_tiny_run_leaves_a_record_and_a_picture(run, tmp_path):
     assert json.loads((tmp_path / f"{run.name}.json").read_text("utf8")) == record
     assert [v["metric"] for v in record["values"]] == list(run.paper.figures)
     assert record["scale"] == "smoke" and record["finished"]
+    for value in record["values"]:
+        low, high = BEGINNERS[value["metric"]]
+        assert low <= value["value"] <= high, value
     picture = tmp_path / f"{run.name}.png"
     assert picture.stat().st_size <= 60_000
     assert len(set(Image.open(picture).convert("L").tobytes())) > 1
     # Once more, from the checkpoints: nothing is left to be trained, and the same is measured.
     again = perform(run, Session(tmp_path / "kept", smoke=True), tmp_path)
     assert again["progress"] == record["progress"] and again["finished"]
+
+
+def test_what_is_measured_where_it_is_known(tmp_path):
+    s = Session(tmp_path / "kept", smoke=True)
+    digits = s.digits()
+    ladder = SimpleNamespace(predict=lambda x: torch.full((len(x),), 3))
+    wrong = RUNS["ladder"].measure(s, ladder)["test error, %"]
+    assert wrong == pytest.approx(100 * (digits.y_test != 3).double().mean().item())
+    rbm = RUNS["rbm"].build(s).requires_grad_(False)
+    rbm.W.zero_()  # then its pixels are coins, each by itself
+    bits = random.bernoulli(digits.x_test, random.generator(1))
+    coins = binary_cross_entropy_with_logits(rbm.c.expand_as(bits), bits, reduction="none")
+    assert RUNS["rbm"].measure(s, rbm)["−log p by AIS, nats"] == pytest.approx(
+        coins.sum(1).mean().item(), rel=1e-3
+    )
+    ring = RUNS["ring"]
+    games = [([lambda z, n=n: ring.centers[:n].repeat(len(z) // n, 1)] * 5, None) for n in (2, 8)]
+    assert list(ring.measure(s, games).values()) == [2, 8]
 
 
 def test_a_long_run_takes_nothing_but_mnist(tmp_path, monkeypatch):
