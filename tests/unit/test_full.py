@@ -15,7 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lectool import published, random, results
 from lectool.full import RUNS, Session, __main__, core, perform, picture
-from lectool.published import PUBLISHED, Published
+from lectool.published import LOG_P, PUBLISHED, Published
 
 VALUE = {"metric": "bits", "value": 1.5, "published": 1.0, "source": "A paper (2020)"}
 RECORD = {
@@ -208,6 +208,9 @@ def test_what_is_measured_where_it_is_known(tmp_path):
     ladder = SimpleNamespace(predict=lambda x: torch.full((len(x),), 3))
     wrong = RUNS["ladder"].measure(s, ladder)["test error, %"]
     assert wrong == pytest.approx(100 * (digits.y_test != 3).double().mean().item())
+    level = SimpleNamespace(elbo=lambda v, n: torch.full((len(v),), -100.0))
+    for name in ("vae", "iwae-2"):  # the mean of many equal densities is this density
+        assert RUNS[name].measure(s, level)[LOG_P] == pytest.approx(100, rel=1e-6)
     rbm = RUNS["rbm"].build(s).requires_grad_(False)
     rbm.W.zero_()  # then its pixels are coins, each by itself
     bits = random.bernoulli(digits.x_test, random.generator(1))
